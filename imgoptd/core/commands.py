@@ -1,0 +1,165 @@
+"""Everything the engine may ask for. Records are made durable in one commit before any action of the same turn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from imgoptd.core.model import (
+    Domain,
+    FileRecord,
+    FileRef,
+    Identity,
+    ImageFacts,
+    Intent,
+    JobSettings,
+    Receipt,
+)
+
+# ---- records: what must be durable ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SaveFile:
+    record: FileRecord
+
+
+@dataclass(frozen=True, slots=True)
+class AppendStep:
+    """One line in the life of a file, as `imgoptctl why` shows it."""
+
+    ref: FileRef
+    step: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class SaveIntent:
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class DropIntent:
+    ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class SaveReceipt:
+    receipt: Receipt
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineTaken:
+    """The folder's first scan is complete: from now on what is found there came later."""
+
+    root: bytes
+
+
+Record = SaveFile | AppendStep | SaveIntent | DropIntent | SaveReceipt | BaselineTaken
+
+# ---- actions: what the adapters do ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LookAt:
+    """Look at the path and ask the store for its row. Answer: Looked."""
+
+    ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class StartWorker:
+    worker: int
+    domain: Domain
+
+
+@dataclass(frozen=True, slots=True)
+class RetireWorker:
+    """Tell an idle worker to leave. Answer: WorkerExited."""
+
+    worker: int
+
+
+@dataclass(frozen=True, slots=True)
+class KillWorker:
+    """End a worker at once (timeout, protocol error). Answer: WorkerExited."""
+
+    worker: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class SendProbe:
+    """Open, hash and hand the file over for a probe. Answers: TaskStarted, then Probed; or TaskRefused."""
+
+    worker: int
+    ref: FileRef
+    identity: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class SendJob:
+    """Hand input and output descriptors over. Answers: TaskStarted, then Finished; or TaskRefused."""
+
+    worker: int
+    ref: FileRef
+    identity: Identity
+    facts: ImageFacts
+    settings: JobSettings
+    memory_bytes: int
+    """Reservation: what the job is allowed to take above the idle worker."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepare:
+    """Give the result the original's metadata and fsync it. Answers: Prepared or ReplaceFailed."""
+
+    ref: FileRef
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """Put the prepared result in the original's place if that is still what was read. Answers: Exchanged or ReplaceFailed."""
+
+    intent: Intent
+
+
+@dataclass(frozen=True, slots=True)
+class Discard:
+    """Forget the open descriptors and the result of a job that will not be committed."""
+
+    ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Sense:
+    """Read the sensors. Answer: Sensed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Announce:
+    """Say something to the operator: one journal entry with fixed fields."""
+
+    event: str
+    """A key of `adapters.journald.MESSAGE_IDS`: `scale`, `file`, `worker`, ..."""
+    message: str
+    priority: int = 6
+    """syslog level, 0..7."""
+    fields: tuple[tuple[str, str], ...] = field(default=())
+    """Upper-case names without the `IMGOPTD_` prefix, in order."""
+
+
+Action = (
+    LookAt
+    | StartWorker
+    | RetireWorker
+    | KillWorker
+    | SendProbe
+    | SendJob
+    | Prepare
+    | Exchange
+    | Discard
+    | Sense
+    | Announce
+)
+Command = Record | Action

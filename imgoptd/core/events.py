@@ -1,0 +1,207 @@
+"""Everything that can happen to the engine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgoptd.core.model import (
+    Failure,
+    FileRecord,
+    FileRef,
+    HintKind,
+    Identity,
+    ImageFacts,
+    JobSettings,
+    Look,
+    Outcome,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FolderPolicy:
+    """What the engine needs to know of one watched folder."""
+
+    root: bytes
+    settle_s: float = 1.0
+    priority: int = 5
+    """0 first .. 9 last."""
+    optimize_existing: bool = False
+    settings: JobSettings = JobSettings()
+
+
+@dataclass(frozen=True, slots=True)
+class Configured:
+    """A new configuration is in force. Running jobs keep the settings they began with."""
+
+    generation: int
+    folders: tuple[FolderPolicy, ...]
+    workers_min: int
+    workers_max: int
+    """Never 0: the adapter has put the CPUs in its place."""
+    job_timeout_s: float
+    memory_budget_bytes: int | None = None
+    """What all workers together may hold; None: as much as the machine and its cgroup leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Hinted:
+    ref: FileRef
+    kind: HintKind
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineStarted:
+    """The first scan of a folder never watched before begins; with `existing = "ignore"` what it finds is left alone."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScanFinished:
+    """A rescan of the folder has reported all it found."""
+
+    root: bytes
+    files: int
+
+
+@dataclass(frozen=True, slots=True)
+class Looked:
+    ref: FileRef
+    look: Look
+    known: FileRecord | None
+    """The store's row of this path, if there is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recovered:
+    """A job that was queued, active or deferred when the daemon last ended."""
+
+    record: FileRecord
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerStarted:
+    worker: int
+    pid: int
+    rss_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerExited:
+    worker: int
+    status: int
+    """Exit status, or the negated signal number."""
+    oom_killed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TaskStarted:
+    """The input was opened and handed over; `sha256` is the daemon's own reading (probes only)."""
+
+    worker: int
+    ref: FileRef
+    sha256: str = ""
+    is_own_result: bool = False
+    """The content is byte for byte a result of ours that stands in a receipt."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRefused:
+    """The task could not be handed over (the file changed, vanished, or could not be opened)."""
+
+    worker: int
+    ref: FileRef
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    worker: int
+    ref: FileRef
+    facts: ImageFacts | None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A worker reports the outcome of a job."""
+
+    worker: int
+    ref: FileRef
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """The result has the original's metadata and is on disk; it may be exchanged once the intent is durable."""
+
+    ref: FileRef
+    temp_name: bytes
+    original: Identity
+    result: Identity | None
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """The result stands at the path, durably."""
+
+    ref: FileRef
+    result: Identity
+
+
+@dataclass(frozen=True, slots=True)
+class ReplaceFailed:
+    """Prepare or exchange did not happen; the path holds what it held, or something newer."""
+
+    ref: FileRef
+    failure: Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Sensed:
+    """A reading of the machine. None is unknown, never zero."""
+
+    available_bytes: int | None = None
+    limit_bytes: int | None = None
+    """The smallest of machine and cgroup limit."""
+    psi_some_avg10: float | None = None
+    psi_some_rate: float | None = None
+    """Our own: share of the time since the last reading in which some task waited for memory, 0..1."""
+    cpus: int = 1
+    others_cpus: float | None = None
+    """CPUs that processes other than ours keep busy."""
+    worker_rss: tuple[tuple[int, int], ...] = ()
+    """(worker, resident bytes) of each worker that could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Finish what runs, start nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Nothing happened but time."""
+
+
+Event = (
+    Configured
+    | Hinted
+    | BaselineStarted
+    | ScanFinished
+    | Looked
+    | Recovered
+    | WorkerStarted
+    | WorkerExited
+    | TaskStarted
+    | TaskRefused
+    | Probed
+    | Finished
+    | Prepared
+    | Exchanged
+    | ReplaceFailed
+    | Sensed
+    | DrainRequested
+    | Tick
+)
