@@ -19,7 +19,7 @@ class DaemonSection:
 
 @dataclass(frozen=True, slots=True)
 class MemoryBudget:
-    """What all workers together may hold: `auto` (both None), a number of bytes, or a fraction of the machine's memory."""
+    """What all workers together may hold: `auto` (both None), bytes, or a fraction of the machine's memory."""
 
     bytes: int | None = None
     fraction: float | None = None

@@ -89,7 +89,7 @@ class KillWorker:
 
 @dataclass(frozen=True, slots=True)
 class SendProbe:
-    """Open, hash and hand the file over for a probe. Answers: TaskStarted, then Probed; or TaskRefused."""
+    """Open the file and hand it over for a probe. Answers: Probed or TaskRefused."""
 
     worker: int
     ref: FileRef
@@ -98,7 +98,10 @@ class SendProbe:
 
 @dataclass(frozen=True, slots=True)
 class SendJob:
-    """Hand input and output descriptors over. Answers: TaskStarted, then Finished; or TaskRefused."""
+    """Open and hash the file, hand input and output descriptors over.
+
+    Answers: TaskStarted, then Finished; or Recognised; or TaskRefused.
+    """
 
     worker: int
     ref: FileRef
@@ -107,6 +110,8 @@ class SendJob:
     settings: JobSettings
     memory_bytes: int
     """Reservation: what the job is allowed to take above the idle worker."""
+    known_sha256: str = ""
+    """Content that needs no work if the file holds it; empty: none is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,7 +124,11 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True)
 class Exchange:
-    """Put the prepared result in the original's place if that is still what was read. Answers: Exchanged or ReplaceFailed."""
+    """Put the result in the original's place if that is still what was read.
+
+    Answers: Exchanged; Prepared again, now with the result's inode, where the result had to be copied first; or
+    ReplaceFailed.
+    """
 
     intent: Intent
 

@@ -51,7 +51,14 @@ class Hinted:
 
 @dataclass(frozen=True, slots=True)
 class BaselineStarted:
-    """The first scan of a folder never watched before begins; with `existing = "ignore"` what it finds is left alone."""
+    """The first scan of a folder begins: with `existing = "ignore"` what it finds is left alone."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ScanStarted:
+    """A rescan of the folder begins; what it finds arrives as hints."""
 
     root: bytes
 
@@ -92,26 +99,40 @@ class WorkerExited:
     status: int
     """Exit status, or the negated signal number."""
     oom_killed: bool = False
+    innocent: bool = False
+    """It was ended together with others (their template died, or we ended it unasked): no task of its is to blame."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskStarted:
-    """The input was opened and handed over; `sha256` is the daemon's own reading (probes only)."""
+    """A job's input was read whole by the daemon, which hashed it, and handed over."""
 
     worker: int
     ref: FileRef
-    sha256: str = ""
-    is_own_result: bool = False
-    """The content is byte for byte a result of ours that stands in a receipt."""
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Recognised:
+    """The daemon read a job's input and knows the content: it was not handed over."""
+
+    worker: int
+    ref: FileRef
+    sha256: str
+    own_result: bool
+    """It stands in a receipt as a result of ours; otherwise it is what the path held when it was last finished."""
 
 
 @dataclass(frozen=True, slots=True)
 class TaskRefused:
-    """The task could not be handed over (the file changed, vanished, or could not be opened)."""
+    """The task could not be handed over (the file changed, vanished, or could not be opened).
+
+    `failure` is None where only the worker had gone: the job is not to blame.
+    """
 
     worker: int
     ref: FileRef
-    failure: Failure
+    failure: Failure | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,12 +210,14 @@ Event = (
     Configured
     | Hinted
     | BaselineStarted
+    | ScanStarted
     | ScanFinished
     | Looked
     | Recovered
     | WorkerStarted
     | WorkerExited
     | TaskStarted
+    | Recognised
     | TaskRefused
     | Probed
     | Finished

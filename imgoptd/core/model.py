@@ -88,6 +88,8 @@ class HintKind(StrEnum):
     CREATED = "created"
     CLOSED = "closed"
     MOVED = "moved"
+    ARRIVED = "arrived"
+    """Seen by the scan of a folder that has just appeared."""
     FOUND = "found"
     """Seen by a rescan, not by the watcher."""
 

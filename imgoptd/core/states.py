@@ -8,7 +8,7 @@ S = JobState
 
 TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.SETTLING: frozenset({S.QUEUED, S.SKIPPED, S.DONE, S.DEFERRED}),
-    S.QUEUED: frozenset({S.ACTIVE, S.SKIPPED, S.HELD, S.SETTLING, S.DEFERRED}),
+    S.QUEUED: frozenset({S.ACTIVE, S.DONE, S.SKIPPED, S.QUARANTINED, S.HELD, S.SETTLING, S.DEFERRED}),
     S.ACTIVE: frozenset({S.DONE, S.SKIPPED, S.QUARANTINED, S.DEFERRED, S.QUEUED, S.HELD, S.SETTLING}),
     S.DEFERRED: frozenset({S.SETTLING, S.QUEUED}),
     S.HELD: frozenset({S.QUEUED, S.SETTLING}),
@@ -16,7 +16,7 @@ TRANSITIONS: dict[JobState, frozenset[JobState]] = {
     S.DONE: frozenset({S.SETTLING}),
     S.SKIPPED: frozenset({S.SETTLING}),
 }
-"""From each state, the states that may follow. A final state is left only through SETTLING: the file is looked at anew."""
+"""From each state, the states that may follow. A final one is left through SETTLING alone: by a new look."""
 
 
 class IllegalTransition(Exception):

@@ -1,14 +1,14 @@
 """What the daemon, its worker template and its workers say to each other.
 
-One msgpack message is one SOCK_SEQPACKET packet; descriptors ride beside it (SCM_RIGHTS). No path ever reaches a worker.
+One msgpack message is one SOCK_SEQPACKET packet; descriptors ride beside it (SCM_RIGHTS). No path ever reaches a
+worker.
 """
 
 from __future__ import annotations
 
 import msgspec
 
-from imgoptd.core.model import ImageFacts, JobSettings, Outcome
-from imgoptd.core.model import Failure as Failure
+from imgoptd.core.model import Failure, ImageFacts, JobSettings, Outcome
 
 FRAME_LIMIT_BYTES = 65536
 """A longer packet is a protocol error: the peer is broken or lies, and is ended."""

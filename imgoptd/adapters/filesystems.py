@@ -1,0 +1,70 @@
+"""Which kind of filesystem a folder lies on, and what may be expected of it.
+
+Type numbers are those of statfs(2) and linux/magic.h; `fsinfo` asks one descriptor, this tells a person of a path.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from imgoptd.adapters import fsinfo
+
+_NAMES = {
+    0xEF53: "ext4",  # ext2 and ext3 share the number
+    0x58465342: "xfs",
+    0x9123683E: "btrfs",
+    0x01021994: "tmpfs",
+    0x794C7630: "overlay",
+    0xF2F52010: "f2fs",
+    0xCA451A4E: "bcachefs",
+    0x2FC12FC1: "zfs",
+    0x4D44: "vfat",
+    0x2011BAB0: "exfat",
+    0x7366746E: "ntfs",
+    0x858458F6: "ramfs",
+    0x9660: "iso9660",
+    0x73717368: "squashfs",
+    0xF15F: "ecryptfs",
+}
+
+_REMOTE = {
+    0x6969: "nfs",
+    0x517B: "smb",
+    0xFF534D42: "cifs",
+    0xFE534D42: "smb2",
+    0x65735546: "fuse",
+    0x01021997: "9p",
+    0x00C36400: "ceph",
+    0x5346414F: "afs",
+    0x6B414653: "kafs",
+    0x73757245: "coda",
+    0x01161970: "gfs2",
+    0x7461636F: "ocfs2",
+    0x0BD00BD0: "lustre",
+    0x47504653: "gpfs",
+    0x20030528: "orangefs",
+    0x786F4256: "vboxsf",
+    0xBACBACBC: "vmhgfs",
+}
+"""Filesystems that others than this kernel may write to: inotify does not hear those writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Filesystem:
+    name: str
+    """As mount(8) calls it, or the type number in hex."""
+    remote: bool
+    """Changes may come from another machine (or through FUSE), unheard by inotify."""
+
+
+def filesystem_of(path: bytes) -> Filesystem:
+    """The filesystem that `path` lies on (symlinks followed). Raises OSError."""
+    fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        kind = fsinfo.magic_of(fd)
+    finally:
+        os.close(fd)
+    if kind in _REMOTE:
+        return Filesystem(_REMOTE[kind], remote=True)
+    return Filesystem(_NAMES.get(kind, f"0x{kind:x}"), remote=False)

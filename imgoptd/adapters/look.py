@@ -1,0 +1,127 @@
+"""One look at a path: what stands there, which content, and whether anybody is still writing to it."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import signal
+import stat
+
+from imgoptd.adapters import fsinfo
+from imgoptd.adapters.beneath import Folder, reopen_for_reading
+from imgoptd.core.model import FileKind, Identity, Lease, Look
+
+_GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
+
+
+def ignore_lease_signals() -> None:
+    """Ignore SIGIO in the whole process; call once, from the main thread.
+
+    A writer that comes while we hold a lease for a moment makes the kernel send us a signal. Leases taken here ask for
+    SIGURG, which is ignored unless a program asks for it; where the kernel cannot queue that, it sends SIGIO, which
+    would end the process.
+    """
+    signal.signal(signal.SIGIO, signal.SIG_IGN)
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+def leased_stat(fd: int) -> tuple[Lease, os.stat_result]:
+    """Take a read lease on a file opened read-only, stat it while the lease holds, give the lease back at once.
+
+    GRANTED: no local process had the file open for writing, or mapped writable, while the result was taken. BUSY: one
+    has, or came while we looked. UNAVAILABLE: the filesystem or our rights allow no leases (fcntl(2): the file's owner
+    or CAP_LEASE). A granted lease says nothing of writers on other machines or behind FUSE.
+    """
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETSIG, signal.SIGURG)
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    except OSError as error:
+        busy = error.errno in (errno.EAGAIN, errno.EBUSY)
+        return (Lease.BUSY if busy else Lease.UNAVAILABLE), os.fstat(fd)
+    try:
+        status = os.fstat(fd)
+        # A writer waiting for the lease is not a holder yet; the kernel shows it by a lease that is being broken.
+        unbroken = fcntl.fcntl(fd, fcntl.F_GETLEASE) == fcntl.F_RDLCK
+    finally:
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_UNLCK)
+    return (Lease.GRANTED if unbroken else Lease.BUSY), status
+
+
+def look(folder: Folder, path: bytes) -> Look:
+    """Look at `path` below the folder, without following a link or opening anything but a regular file.
+
+    Never raises for a file's own troubles: they are UNREADABLE, with what the kernel said in `detail`. A folder on the
+    way that is a symbolic link makes the path a SYMLINK. The identity was taken while the lease held.
+    """
+    try:
+        pin = folder.pin(path)
+    except OSError as error:
+        return _unpinnable(error)
+    try:
+        return _look_at(pin)
+    except OSError as error:
+        return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error)
+    finally:
+        os.close(pin)
+
+
+def _look_at(pin: int) -> Look:
+    status = os.fstat(pin)
+    if stat.S_ISLNK(status.st_mode):
+        return Look(FileKind.SYMLINK, detail="a symbolic link, never followed")
+    if not stat.S_ISREG(status.st_mode):
+        return Look(FileKind.OTHER, detail=f"{_kind_name(status.st_mode)}, not a file with content")
+    try:
+        fd = reopen_for_reading(pin)
+    except BlockingIOError:
+        # Another process holds a lease for writing; with O_NONBLOCK the kernel does not make us wait for it.
+        return _regular(status, Lease.BUSY, pin, immutable=False)
+    try:
+        lease, status = leased_stat(fd)
+        return _regular(status, lease, pin, immutable=fsinfo.is_immutable(fd))
+    finally:
+        os.close(fd)
+
+
+def _regular(status: os.stat_result, lease: Lease, fd: int, *, immutable: bool) -> Look:
+    return Look(
+        FileKind.REGULAR,
+        identity=identity_of(status),
+        uid=status.st_uid,
+        mode=stat.S_IMODE(status.st_mode),
+        nlink=status.st_nlink,
+        immutable=immutable,
+        lease=lease,
+        close_is_whole=fsinfo.close_is_whole(fd),
+    )
+
+
+def _unpinnable(error: OSError) -> Look:
+    if error.errno in _GONE:
+        return Look(FileKind.GONE)
+    if error.errno == errno.ELOOP:
+        return Look(FileKind.SYMLINK, detail="a folder on the way is a symbolic link, never followed")
+    if error.errno == errno.EXDEV:
+        return Look(FileKind.UNREADABLE, detail="the path leads out of the watched folder")
+    return _unreadable(error)
+
+
+def _unreadable(error: OSError) -> Look:
+    reason = error.strerror or f"error {error.errno}"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return Look(FileKind.UNREADABLE, detail=f"not readable by this process ({reason})")
+    return Look(FileKind.UNREADABLE, detail=f"not readable ({reason})")
+
+
+def _kind_name(mode: int) -> str:
+    if stat.S_ISDIR(mode):
+        return "a folder"
+    if stat.S_ISFIFO(mode):
+        return "a FIFO"
+    if stat.S_ISSOCK(mode):
+        return "a socket"
+    return "a device"

@@ -1,0 +1,326 @@
+"""The worker processes: one warm template that forks them, a packet socket to each.
+
+Everything here runs in the event loop and never blocks: messages are a few hundred bytes and a worker holds a handful
+of tasks at most, so a socket that is full belongs to a broken worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import msgspec
+
+from imgoptd.core import events as e
+from imgoptd.core.model import FileRef
+from imgoptd.wire import frames
+from imgoptd.wire import messages as m
+
+LIMIT_FACTOR = 1.3
+"""A worker may take this much more than was reserved for its job before its allocations fail."""
+LIMIT_SLACK_BYTES = 32 << 20
+TEMPLATE_RETRY_S = 1.0
+
+
+@dataclass(slots=True)
+class _Worker:
+    id: int
+    sock: socket.socket
+    receiver: frames.Receiver[m.FromWorker]
+    pid: int = 0
+    pidfd: int = -1
+    data_bytes: int = 0
+    """VmData of the idle worker, on which its limit rests; 0: not known."""
+    limit_bytes: int = 0
+    tasks: dict[int, FileRef] = field(default_factory=dict)
+    ready: bool = False
+    asked_to_end: bool = False
+
+
+class WorkerGone(Exception):
+    """The worker cannot take a task any more; its exit is or will be reported."""
+
+
+class Pool:
+    """Starts, feeds and ends workers; `post` is given what they say as events."""
+
+    def __init__(
+        self,
+        post: Callable[[e.Event], None],
+        *,
+        nice: int,
+        drop_uid: int | None,
+        oom_kills: Callable[[], int | None],
+    ) -> None:
+        """`drop_uid`: the unprivileged user that workers become, where we are root. `oom_kills`: a rising count."""
+        self.nice = nice
+        self._post = post
+        self._drop_uid = drop_uid
+        self._oom_kills = oom_kills
+        self._last_oom_kills = oom_kills()
+        self._workers: dict[int, _Worker] = {}
+        self._template: subprocess.Popen[bytes] | None = None
+        self._sock: socket.socket | None = None
+        self._receiver: frames.Receiver[m.FromTemplate] | None = None
+        self._waiting: list[int] = []
+        """Workers asked for while there was no template."""
+        self._next_task = 1
+        self._closing = False
+
+    @property
+    def template_pid(self) -> int | None:
+        return self._template.pid if self._template else None
+
+    def pids(self) -> dict[int, int]:
+        """worker -> pid of each worker that is up."""
+        return {worker.id: worker.pid for worker in self._workers.values() if worker.pid}
+
+    # ---- the template -----------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Start the template. It must be called from the main thread: its parent-death signal is bound to that."""
+        ours, theirs = frames.pair()
+        ours.setblocking(False)
+        environment = {**os.environ, "RAYON_NUM_THREADS": "1", "VIPS_BLOCK_UNTRUSTED": "1"}
+        # What systemd gave us is for us alone: a worker must not speak in our name.
+        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "MEMORY_PRESSURE_WATCH"):
+            environment.pop(name, None)
+        self._template = subprocess.Popen(
+            [sys.executable, "-m", "imgoptd.worker.template", str(theirs.fileno())],
+            pass_fds=[theirs.fileno()],
+            stdin=subprocess.DEVNULL,
+            env=environment,
+            start_new_session=True,  # Ctrl-C at a terminal is for the daemon, which drains; not for its workers
+        )
+        theirs.close()
+        self._sock = ours
+        self._receiver = frames.Receiver(ours, m.FromTemplate)
+        asyncio.get_running_loop().add_reader(ours, self._read_template)
+        waiting, self._waiting = self._waiting, []
+        for worker in waiting:
+            self.start(worker)
+
+    def _read_template(self) -> None:
+        assert self._receiver is not None
+        try:
+            while True:
+                message, _ = self._receiver.receive()
+                if isinstance(message, m.Spawned):
+                    self._spawned(message)
+                else:
+                    self._exited(message.worker, message.status)
+        except BlockingIOError:
+            return
+        except (frames.Closed, frames.ProtocolError):
+            self._template_gone()
+
+    def _template_gone(self) -> None:
+        """All workers die with their template. None of them is to blame, and a new one is started."""
+        loop = asyncio.get_running_loop()
+        assert self._sock is not None and self._template is not None
+        loop.remove_reader(self._sock)
+        self._sock.close()
+        self._sock = self._receiver = None
+        if self._template.poll() is None:
+            self._template.kill()
+        self._template.wait()
+        self._template = None
+        for worker in list(self._workers.values()):
+            if worker.pidfd >= 0:
+                _kill(worker.pidfd)
+            self._forget(worker)
+            self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True))
+        if not self._closing:
+            loop.call_later(TEMPLATE_RETRY_S, self._reopen)
+
+    def _reopen(self) -> None:
+        if not self._closing and self._template is None:
+            self.open()
+
+    async def close(self) -> None:
+        """End everything at once: what was running was given up by the caller."""
+        self._closing = True
+        loop = asyncio.get_running_loop()
+        for worker in list(self._workers.values()):
+            if worker.pidfd >= 0:
+                _kill(worker.pidfd)
+            self._forget(worker)
+        if self._sock is not None and self._template is not None:
+            loop.remove_reader(self._sock)
+            self._sock.close()
+            template = self._template
+            try:
+                await loop.run_in_executor(None, template.wait, 2.0)
+            except subprocess.TimeoutExpired:
+                template.kill()
+                await loop.run_in_executor(None, template.wait)
+            self._template = self._sock = None
+
+    # ---- workers ----------------------------------------------------------------------------------------------------
+
+    def start(self, worker_id: int) -> None:
+        """Answer: WorkerStarted or WorkerExited."""
+        if self._sock is None:
+            self._waiting.append(worker_id)
+            return
+        ours, theirs = frames.pair()
+        ours.setblocking(False)
+        worker = _Worker(worker_id, ours, frames.Receiver(ours, m.FromWorker))
+        try:
+            frames.send(self._sock, m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno()])
+        except (frames.Closed, BlockingIOError):
+            ours.close()
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
+            return
+        finally:
+            theirs.close()
+        self._workers[worker_id] = worker
+        asyncio.get_running_loop().add_reader(ours, self._read_worker, worker)
+
+    def retire(self, worker_id: int) -> None:
+        """Let the worker leave: at the end of its socket it exits by itself."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            worker.asked_to_end = True
+            worker.sock.shutdown(socket.SHUT_WR)
+
+    def kill(self, worker_id: int) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return
+        worker.asked_to_end = True
+        if worker.pidfd >= 0:
+            _kill(worker.pidfd)
+        else:
+            # The template has not said that it forked it. Should it still do so: the child finds its socket closed.
+            self._forget(worker)
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
+
+    def send_probe(self, worker_id: int, ref: FileRef, input_fd: int) -> None:
+        """Raises WorkerGone."""
+        self._send(worker_id, ref, m.ProbeTask(self._next_task), [input_fd])
+
+    def send_job(self, worker_id: int, task: m.OptimizeTask, ref: FileRef, fds: Sequence[int], memory: int) -> None:
+        """`fds` are input and output, `memory` is the reservation in bytes. Raises WorkerGone."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            self._limit(worker, memory)
+        self._send(worker_id, ref, msgspec.structs.replace(task, task=self._next_task), fds)
+
+    def _send(self, worker_id: int, ref: FileRef, task: m.ToWorker, fds: Sequence[int]) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is None or worker.asked_to_end:
+            raise WorkerGone
+        try:
+            frames.send(worker.sock, task, fds)
+        except (frames.Closed, BlockingIOError) as error:
+            self.kill(worker_id)
+            raise WorkerGone from error
+        worker.tasks[task.task] = ref
+        self._next_task += 1
+
+    def _limit(self, worker: _Worker, memory_bytes: int) -> None:
+        """Bound what the worker's next allocations may come to; with several jobs queued in it the largest counts."""
+        if not worker.data_bytes:
+            return
+        wanted = worker.data_bytes + int(LIMIT_FACTOR * memory_bytes) + LIMIT_SLACK_BYTES
+        if worker.tasks:
+            wanted = max(wanted, worker.limit_bytes)
+        if wanted != worker.limit_bytes:
+            try:
+                _, hard = resource.prlimit(worker.pid, resource.RLIMIT_DATA)
+                resource.prlimit(worker.pid, resource.RLIMIT_DATA, (wanted, hard))
+                worker.limit_bytes = wanted
+            except (OSError, ValueError):
+                pass  # it has just died, or a container forbids it: the reservation alone guards then
+
+    # ---- what comes back --------------------------------------------------------------------------------------------
+
+    def _spawned(self, message: m.Spawned) -> None:
+        worker = self._workers.get(message.worker)
+        if worker is None:
+            return
+        worker.pid = message.pid
+        try:
+            worker.pidfd = os.pidfd_open(message.pid)
+        except ProcessLookupError:
+            pass  # it died already; its exit follows
+        self._started(worker)
+
+    def _started(self, worker: _Worker) -> None:
+        """It is up when both it and the template have said so; the two sockets are in no order."""
+        if worker.ready and worker.pid:
+            resident, worker.data_bytes = _memory_of(worker.pid)
+            self._post(e.WorkerStarted(worker.id, worker.pid, resident))
+
+    def _read_worker(self, worker: _Worker) -> None:
+        try:
+            while True:
+                message, fds = worker.receiver.receive()
+                for fd in fds:
+                    os.close(fd)  # a worker has no reason to send any
+                self._said(worker, message)
+        except BlockingIOError:
+            return
+        except frames.Closed:
+            asyncio.get_running_loop().remove_reader(worker.sock)  # the template tells how it ended
+        except frames.ProtocolError:
+            asyncio.get_running_loop().remove_reader(worker.sock)
+            self.kill(worker.id)
+
+    def _said(self, worker: _Worker, message: m.FromWorker) -> None:
+        if isinstance(message, m.Ready):
+            worker.ready = True
+            self._started(worker)
+            return
+        ref = worker.tasks.pop(message.task, None)
+        if ref is None:
+            raise frames.ProtocolError("an answer to no task of this worker")
+        if isinstance(message, m.ProbeReply):
+            self._post(e.Probed(worker.id, ref, message.facts, message.failure))
+        else:
+            self._post(e.Finished(worker.id, ref, message.outcome))
+
+    def _exited(self, worker_id: int, status: int) -> None:
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return
+        self._read_worker(worker)  # what it said before it ended counts
+        self._forget(worker)
+        kills = self._oom_kills()
+        more = kills is not None and self._last_oom_kills is not None and kills > self._last_oom_kills
+        self._last_oom_kills = kills
+        oom_killed = status == -signal.SIGKILL and not worker.asked_to_end and more
+        self._post(e.WorkerExited(worker_id, status, oom_killed))
+
+    def _forget(self, worker: _Worker) -> None:
+        asyncio.get_running_loop().remove_reader(worker.sock)
+        worker.sock.close()
+        if worker.pidfd >= 0:
+            os.close(worker.pidfd)
+            worker.pidfd = -1
+        self._workers.pop(worker.id, None)
+
+
+def _kill(pidfd: int) -> None:
+    try:
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        pass  # it has ended already
+
+
+def _memory_of(pid: int) -> tuple[int, int]:
+    """(resident, data) bytes of a process by /proc/PID/statm (proc(5)); zeros where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
+            fields = [int(word) * resource.getpagesize() for word in file.read().split()]
+        return fields[1], fields[5]
+    except (OSError, ValueError, IndexError):
+        return 0, 0

@@ -1,0 +1,222 @@
+"""The compare-and-swap: the result takes the original's place only if that is still what was read."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from imgoptd.adapters import failpoints, fsinfo
+from imgoptd.adapters.beneath import reopen_for_reading
+from imgoptd.adapters.hashing import PIECE_BYTES, sha256_of
+from imgoptd.adapters.look import identity_of, leased_stat
+from imgoptd.adapters.replace.failures import UNFINISHED, ReplaceError, changed, failure_of, shown, transient, vanished
+from imgoptd.adapters.replace.names import UNSUPPORTED, Names
+from imgoptd.adapters.replace.opening import OpenJob
+from imgoptd.adapters.replace.preparing import check_unchanged, finish_result
+from imgoptd.adapters.replace.putback import put_back
+from imgoptd.core.model import Failure, FailureKind, Identity, Intent, Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """The result stands at the path, durably, and the original is gone."""
+
+    result: Identity
+    atomic: bool
+    """False: the filesystem has no RENAME_EXCHANGE, so a change in the microseconds between check and rename would have
+    gone unnoticed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Materialised:
+    """The result now lies at the temp name; save an intent that says so, then call `exchange` with it."""
+
+    result: Identity
+
+
+def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
+    """Put the prepared result in the original's place. The intent is durable already.
+
+    Raises ReplaceError. The path then holds what it held, or what somebody put there since: CHANGED `changed`, `busy`,
+    `vanished`; TRANSIENT `no-space`, `read-only-filesystem`, `not-permitted`, `io-error`. After TRANSIENT `unfinished`
+    the temp is still there and the intent must be kept for `recover`.
+
+    One window is open, as in every replacing of a file on Linux: a program whose open(2) for writing has already passed
+    the name but not yet counted as a writer when we look writes to the original after it lost its name.
+    """
+    names = Names(job.parent_fd, intent.temp_name, job.name)
+    if intent.original != job.identity:
+        raise ValueError("the intent is of another content than the job")
+    if intent.result is None:
+        return Materialised(_materialise(job, intent, names))
+    try:
+        _check_before(job, names)
+        _link(job, names)
+        failpoints.hit("replace.after_link")
+        try:
+            names.exchange()
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            return _rename_over(job, intent.result, names)
+    except ReplaceError:
+        _drop_result(job, names)
+        raise
+    except OSError as error:
+        _drop_result(job, names)
+        raise ReplaceError(
+            failure_of(error, "the result could not take the original's place", "not-permitted")
+        ) from error
+    failpoints.hit("replace.after_exchange")
+    return _settle(job, intent.result, names)
+
+
+def _check_before(job: OpenJob, names: Names) -> None:
+    """Raise ReplaceError CHANGED unless the path still names the unchanged original and nobody writes to it."""
+    check_unchanged(job)
+    pin = names.pin_name()
+    if pin is None:
+        raise ReplaceError(vanished())
+    try:
+        if identity_of(os.fstat(pin)) != job.identity:
+            raise ReplaceError(changed("changed", "another file took its place while it was worked on"))
+    finally:
+        os.close(pin)
+    if leased_stat(job.input_fd)[0] is Lease.BUSY:
+        raise ReplaceError(changed("busy", "another program has the file open for writing"))
+
+
+def _link(job: OpenJob, names: Names) -> None:
+    """Give the nameless output the temp's name; a copied one has it already. Raises OSError."""
+    if job.linkable:
+        source = b"/proc/self/fd/%d" % job.output_fd
+        os.link(source, names.temp, dst_dir_fd=names.parent_fd, follow_symlinks=True)
+
+
+def _settle(job: OpenJob, result: Identity, names: Names) -> Placed:
+    """The names are exchanged: look at what came out, and keep or undo it."""
+    try:
+        failure = _why_not_the_original(job, names)
+        if failure is None:
+            if not fsinfo.keeps_order(job.parent_fd):
+                names.sync_folder()  # the original's name must not vanish from the disk before the result's is there
+            failpoints.hit("replace.before_unlink")
+            _remove_original(job, names)
+            failpoints.hit("replace.after_unlink")
+            names.sync_folder()
+            return Placed(result, atomic=True)
+        kept = put_back(names, job.output_fd, result)
+        names.sync_folder()
+    except OSError as error:
+        said = error.strerror or f"error {error.errno}"
+        detail = f"names could not be put right after the exchange: {said}; nothing is lost, it is tried again later"
+        raise ReplaceError(transient(UNFINISHED, detail)) from error
+    if kept is not None:
+        kept_too = f"{failure.detail}; two versions met, the other one is kept as {shown(kept)}"
+        failure = Failure(failure.kind, failure.reason, kept_too)
+    raise ReplaceError(failure)
+
+
+def _why_not_the_original(job: OpenJob, names: Names) -> Failure | None:
+    """None if the temp now names the original just as it was read, and nobody has it open for writing."""
+    pin = names.pin_temp()
+    if pin is None:
+        # Somebody removed our temp in these microseconds. If it was the original, all that was left to do is done.
+        return (
+            None if os.fstat(job.input_fd).st_nlink == 0 else changed("changed", "another program renames files here")
+        )
+    try:
+        if not os.path.samestat(os.fstat(pin), job.original):
+            return changed("changed", "another file took its place in the last moment")
+    finally:
+        os.close(pin)
+    lease, now = leased_stat(job.input_fd)  # the same inode, and this descriptor can hold a lease
+    if lease is Lease.BUSY:
+        return changed("busy", "another program has the file open for writing")
+    before = job.original
+    same_rights = (now.st_mode, now.st_uid, now.st_gid) == (before.st_mode, before.st_uid, before.st_gid)
+    if identity_of(now) != job.identity or not same_rights:
+        return changed("changed", "the file changed in the last moment")
+    return None
+
+
+def _remove_original(job: OpenJob, names: Names) -> None:
+    try:
+        names.remove_temp()
+    except FileNotFoundError:
+        pass  # somebody else removed it: gone is what it should be
+
+
+def _rename_over(job: OpenJob, result: Identity, names: Names) -> Placed:
+    """Without RENAME_EXCHANGE: check once more, then rename. Raises OSError and ReplaceError before the rename only."""
+    _check_before(job, names)
+    names.temp_over_name()
+    failpoints.hit("replace.after_rename")
+    try:
+        names.sync_folder()
+    except OSError as error:
+        said = error.strerror or f"error {error.errno}"
+        raise ReplaceError(transient(UNFINISHED, f"the new name could not be put on disk: {said}")) from error
+    return Placed(result, atomic=False)
+
+
+def _drop_result(job: OpenJob, names: Names) -> None:
+    """Remove the temp, which before an exchange is our result or nothing. Raises ReplaceError UNFINISHED otherwise."""
+    try:
+        pin = names.pin_temp()
+        if pin is None:
+            return
+        try:
+            ours = os.path.samestat(os.fstat(pin), os.fstat(job.output_fd))
+        finally:
+            os.close(pin)
+        if ours:
+            names.remove_temp()
+            return
+    except OSError as error:
+        said = error.strerror or f"error {error.errno}"
+        raise ReplaceError(transient(UNFINISHED, f"the unused result could not be removed: {said}")) from error
+    # A filesystem may do what it is asked and then report an error (a lost answer over a network).
+    raise ReplaceError(transient(UNFINISHED, "the names are not as they were before the exchange"))
+
+
+def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
+    """Copy the output to the temp name, with the original's attributes, on disk. Raises ReplaceError."""
+    flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+    doing = "the result could not be copied into the file's folder"
+    try:
+        fd = os.open(intent.temp_name, flags, 0o600, dir_fd=job.parent_fd)
+    except OSError as error:
+        raise ReplaceError(failure_of(error, doing, "folder-not-writable")) from error
+    try:
+        _copy(job.output_fd, fd)
+        reading = reopen_for_reading(fd)
+    except OSError as error:
+        job.adopt_output(fd)
+        _drop_result(job, names)
+        raise ReplaceError(failure_of(error, doing, "io-error")) from error
+    os.close(fd)
+    job.adopt_output(reading)
+    try:
+        if sha256_of(reading) != intent.result_sha256:
+            raise ReplaceError(
+                Failure(FailureKind.UNVERIFIED, "result-changed", "the result changed since it was verified")
+            )
+        result = finish_result(job, reading)
+    except OSError as error:
+        _drop_result(job, names)
+        raise ReplaceError(failure_of(error, doing, "io-error")) from error
+    except ReplaceError:
+        _drop_result(job, names)
+        raise
+    failpoints.hit("replace.after_materialise")
+    return result
+
+
+def _copy(source_fd: int, target_fd: int) -> None:
+    offset = 0
+    while piece := os.pread(source_fd, PIECE_BYTES, offset):
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(target_fd, view) :]
+        offset += len(piece)

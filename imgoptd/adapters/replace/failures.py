@@ -1,0 +1,62 @@
+"""How troubles of a replace are told: one exception that carries a Failure, and errno put into words."""
+
+from __future__ import annotations
+
+import errno
+
+from imgoptd.core.model import Failure, FailureKind
+
+UNFINISHED = "unfinished"
+"""The reason of a failure after which names may still have to be put right: the intent must be kept, and `recover` be
+called with it later (it is safe at any time and at every start)."""
+
+_VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+class Refused(Exception):
+    """A step was not taken, and the path holds what it held. `failure` says why, as data."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.detail)
+        self.failure = failure
+
+
+class ReplaceError(Refused):
+    """Prepare or exchange did not happen. The path holds what it held or something newer; see also UNFINISHED."""
+
+
+def changed(reason: str, detail: str) -> Failure:
+    return Failure(FailureKind.CHANGED, reason, detail)
+
+
+def transient(reason: str, detail: str) -> Failure:
+    return Failure(FailureKind.TRANSIENT, reason, detail)
+
+
+def vanished() -> Failure:
+    return changed("vanished", "the file is no longer there")
+
+
+def failure_of(error: OSError, doing: str, denied: str, otherwise: str = "io-error") -> Failure:
+    """The failure that a system call's error means. `doing` begins the sentence; `denied` is the reason for EACCES and
+    EPERM, `otherwise` for what has no reason of its own.
+    """
+    said = error.strerror or f"error {error.errno}"
+    if error.errno in _VANISHED:
+        return vanished()
+    if error.errno == errno.EXDEV:
+        return changed("vanished", "the path leads out of the watched folder now")
+    if error.errno in _NO_SPACE:
+        return transient("no-space", f"{doing}: {said}")
+    if error.errno == errno.EROFS:
+        return transient("read-only-filesystem", f"{doing}: {said}")
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return transient(denied, f"{doing}: {said}")
+    return transient(otherwise, f"{doing}: {said}")
+
+
+def shown(name: bytes) -> str:
+    """A file name for a person: UTF-8 where it is, everything unprintable escaped."""
+    text = name.decode("utf-8", "backslashreplace")
+    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)

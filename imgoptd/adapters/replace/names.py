@@ -1,0 +1,103 @@
+"""Two names in one folder, moved by renameat2(2) so that nothing is ever overwritten."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import secrets
+from dataclasses import dataclass
+
+from imgoptd.adapters.beneath import pin_at
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_RENAME_NOREPLACE = 1
+_RENAME_EXCHANGE = 2
+
+UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
+"""What a filesystem without these flags answers (FUSE and NFS: EINVAL)."""
+
+_KEPT_NAME_BYTES = 200
+"""How much of a name a kept file's name repeats: its end, with the extension; NAME_MAX is 255."""
+
+
+def new_temp_name() -> bytes:
+    """A hidden name that nobody else chooses: `.imgoptd-` + 16 hex digits + `.tmp`."""
+    return b".imgoptd-" + secrets.token_hex(8).encode() + b".tmp"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The temp and the file's own name, in the folder behind `parent_fd` (which the holder of this keeps open)."""
+
+    parent_fd: int
+    temp: bytes
+    name: bytes
+
+    def exchange(self) -> None:
+        """Swap what the two names stand for, atomically. Raises OSError: ENOENT where either is missing."""
+        self._rename(self.temp, self.name, _RENAME_EXCHANGE)
+
+    def temp_into_gap(self) -> None:
+        """Give the temp the file's name, if nothing has it. Raises OSError: EEXIST where something has."""
+        self._rename(self.temp, self.name, _RENAME_NOREPLACE)
+
+    def keep_temp(self) -> bytes:
+        """Give the temp a visible name that nothing has, and return that. Raises OSError."""
+        kept = b"imgoptd-kept-" + secrets.token_hex(4).encode() + b"-" + self.name[-_KEPT_NAME_BYTES:]
+        try:
+            self._rename(self.temp, kept, _RENAME_NOREPLACE)
+        except OSError as error:
+            if error.errno not in UNSUPPORTED:
+                raise
+            # No flags on this filesystem. The name is random: nothing can have it.
+            os.rename(self.temp, kept, src_dir_fd=self.parent_fd, dst_dir_fd=self.parent_fd)
+        return kept
+
+    def temp_over_name(self) -> None:
+        """Plain rename(2): the temp takes the file's name, and whatever had it is gone. Raises OSError."""
+        os.rename(self.temp, self.name, src_dir_fd=self.parent_fd, dst_dir_fd=self.parent_fd)
+
+    def remove_temp(self) -> None:
+        """Unlink the temp. The caller has proved that what it names may be lost. Raises OSError."""
+        os.unlink(self.temp, dir_fd=self.parent_fd)
+
+    def pin_temp(self) -> int | None:
+        """An O_PATH descriptor of what the temp names; None if nothing. Raises OSError."""
+        return self._pin(self.temp)
+
+    def pin_name(self) -> int | None:
+        """An O_PATH descriptor of what the file's name names; None if nothing. Raises OSError."""
+        return self._pin(self.name)
+
+    def sync_folder(self) -> None:
+        """Make the names durable. Raises OSError."""
+        try:
+            fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=self.parent_fd)
+        except PermissionError:
+            # A folder that may be written to but not listed: there is no descriptor of it to sync.
+            os.sync()
+            return
+        try:
+            os.fsync(fd)
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # a filesystem that cannot sync folders
+                raise
+        finally:
+            os.close(fd)
+
+    def _pin(self, name: bytes) -> int | None:
+        try:
+            return pin_at(self.parent_fd, name)
+        except FileNotFoundError:
+            return None
+
+    def _rename(self, old: bytes, new: bytes, flag: int) -> None:
+        if _LIBC.renameat2(self.parent_fd, old, self.parent_fd, new, flag) != 0:
+            code = ctypes.get_errno()
+            raise OSError(code, os.strerror(code), old, None, new)
+
+
+def same_file(first_fd: int, second_fd: int) -> bool:
+    """Do two descriptors stand for one inode?"""
+    return os.path.samestat(os.fstat(first_fd), os.fstat(second_fd))

@@ -1,0 +1,74 @@
+"""From a worker's output to a result that may take the original's place."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from imgoptd.adapters import failpoints
+from imgoptd.adapters.beneath import reopen_for_reading
+from imgoptd.adapters.hashing import sha256_of
+from imgoptd.adapters.look import identity_of
+from imgoptd.adapters.replace.attributes import copy_attributes
+from imgoptd.adapters.replace.failures import ReplaceError, changed, failure_of, vanished
+from imgoptd.adapters.replace.names import new_temp_name
+from imgoptd.adapters.replace.opening import OpenJob
+from imgoptd.core.model import Failure, FailureKind, Identity
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedResult:
+    """What the durable intent needs to know."""
+
+    temp_name: bytes
+    result: Identity | None
+    """None where the result must still be copied into the file's folder: see `exchange`."""
+    sha256: str
+
+
+def check_unchanged(job: OpenJob) -> None:
+    """Raise ReplaceError CHANGED unless the original is, to the last status change, as it was when it was opened.
+
+    Nothing of ours changes its ctime before the exchange, so an equal ctime also tells that nobody changed mode, owner
+    or attributes since, or wrote and then set the old mtime again.
+    """
+    now = os.fstat(job.input_fd)
+    if now.st_nlink == 0:
+        raise ReplaceError(vanished())
+    if identity_of(now) != job.identity or now.st_ctime_ns != job.original.st_ctime_ns:
+        raise ReplaceError(changed("changed", "the file or its attributes changed while it was worked on"))
+
+
+def prepare(job: OpenJob, size_bytes: int) -> PreparedResult:
+    """Check the result's size, hash it, give it the original's attributes and put it on disk.
+
+    `size_bytes` is what the worker says it wrote. No name is touched. Raises ReplaceError: UNVERIFIED `result-size` or
+    `not-smaller`; CHANGED; TRANSIENT `metadata-not-kept`, `no-space`, `read-only-filesystem`, `io-error`.
+    """
+    check_unchanged(job)
+    size = os.fstat(job.output_fd).st_size
+    if size != size_bytes:
+        said = f"the worker reported {size_bytes} bytes, the result has {size}"
+        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "result-size", said))
+    if not 0 < size < job.identity.size:
+        said = f"the result has {size} bytes, the original {job.identity.size}"
+        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "not-smaller", said))
+    try:
+        # Our own writing descriptor would make us a writer in the eyes of every later lease.
+        job.adopt_output(reopen_for_reading(job.output_fd))
+        sha256 = sha256_of(job.output_fd)
+        result = finish_result(job, job.output_fd) if job.linkable else None
+    except OSError as error:
+        raise ReplaceError(failure_of(error, "the result could not be written", "io-error")) from error
+    failpoints.hit("replace.after_prepare")
+    return PreparedResult(new_temp_name(), result, sha256)
+
+
+def finish_result(job: OpenJob, fd: int) -> Identity:
+    """Give the result behind `fd` the original's attributes, put it on disk, return what it is then.
+
+    Raises ReplaceError (see `copy_attributes`) and OSError.
+    """
+    copy_attributes(job.input_fd, fd, job.original)
+    os.fsync(fd)
+    return identity_of(os.fstat(fd))

@@ -1,0 +1,93 @@
+"""Undoing an exchange, so that the newest content stands at the path and nothing of anybody's is lost.
+
+The temp names what the exchange displaced (`held`: a user's file), the path names our result, standing in for it.
+Others may rename onto the path, delete it or move it away between any two calls of ours. Exchanging back and looking at
+what came out shows each of these:
+
+- the stand-in came out: the path holds what it held, the temp may go;
+- something else came out: somebody put it there, over the stand-in. It is newer; it goes back in turn;
+- the path is empty: what is held moves into the gap.
+
+Only two things are ever unlinked: our result, unchanged and opened by nobody for writing, and a user's file that a
+rename by somebody else overwrote while it was displaced (the stand-in then has no name left: the kernel would have
+unlinked the file itself). Anything else is kept under a visible name.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import ExitStack
+
+from imgoptd.adapters import failpoints
+from imgoptd.adapters.look import identity_of, leased_stat
+from imgoptd.adapters.replace.names import Names, same_file
+from imgoptd.core.model import Identity, Lease
+
+_ROUNDS = 100
+"""Somebody renames onto the path within each of our microseconds: after so many the rest is kept beside it."""
+
+
+def put_back(names: Names, result_fd: int, result: Identity) -> bytes | None:
+    """Bring what the temp names back to the path, in whose place the file behind `result_fd` (read-only) was put.
+
+    Returns the visible name under which a file had to be kept, or None. Raises OSError when names cannot be changed any
+    more (a filesystem gone read-only): nothing is lost, but the temp is left.
+    """
+    with ExitStack() as pins:
+        held = names.pin_temp()
+        if held is None:
+            return None  # somebody removed the temp: there is nothing to put back
+        pins.callback(os.close, held)
+        standing, overwritten = result_fd, None
+        for _ in range(_ROUNDS):
+            if not _exchange_or_fill(names):
+                return None
+            failpoints.hit("replace.after_exchange_back")
+            came = names.pin_temp()
+            if came is None:
+                return None
+            pins.callback(os.close, came)
+            if same_file(came, standing):
+                return _clear_temp(names, standing, overwritten, result)
+            overwritten, standing, held = standing, held, came
+        return names.keep_temp()
+
+
+def _exchange_or_fill(names: Names) -> bool:
+    """Exchange the names; True. Or, the path being empty, move the temp there; False: nothing is left to do."""
+    for _ in range(_ROUNDS):
+        try:
+            names.exchange()
+            return True
+        except FileNotFoundError:
+            pass
+        try:
+            names.temp_into_gap()
+            return False
+        except FileExistsError:
+            continue  # somebody filled the gap first: exchange with that
+        except FileNotFoundError:
+            return False  # the temp is gone
+    raise OSError(errno.EBUSY, "the path appears and vanishes without end")
+
+
+def _clear_temp(names: Names, standing: int, overwritten: int | None, result: Identity) -> bytes | None:
+    """The temp names `standing`, which took the path for us. Remove it if that is provably no loss, else keep it."""
+    lossless = is_result(standing, result) if overwritten is None else _was_overwritten(standing, overwritten)
+    if not lossless:
+        return names.keep_temp()
+    names.remove_temp()
+    return None
+
+
+def is_result(fd: int, result: Identity) -> bool:
+    """Is the file behind `fd` (read-only) our result as we made it, with nobody about to write to it?"""
+    lease, status = leased_stat(fd)
+    return identity_of(status) == result and lease is not Lease.BUSY
+
+
+def _was_overwritten(standing: int, stand_in: int) -> bool:
+    """Did somebody's rename remove the stand-in of `standing`, a plain file, from the path for good?"""
+    return stat.S_ISREG(os.fstat(standing).st_mode) and os.fstat(stand_in).st_nlink == 0

@@ -1,0 +1,82 @@
+"""The folder the store lives in: made, locked for one daemon, and a damaged store set aside."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+NAME = "store.sqlite"
+COMPANIONS = ("", "-wal", "-shm")
+"""What SQLite in WAL mode keeps: the database, its write-ahead log, and the log's shared memory."""
+
+
+class StoreError(Exception):
+    """The store cannot be used or written. The text says why and what to do; nothing of a failed commit was applied."""
+
+
+def make_folder(state_dir: Path) -> None:
+    """Make the folder, 0700, and in it the database file, 0600 (SQLite gives its companions the same mode)."""
+    try:
+        if not state_dir.is_dir():
+            if not state_dir.parent.exists():
+                os.makedirs(state_dir.parent)
+            os.mkdir(state_dir, 0o700)
+        descriptor = os.open(state_dir / NAME, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise StoreError(
+            f"state_dir {state_dir} cannot be used: {error.strerror}; "
+            "give a folder that the daemon may write to, as [daemon] state_dir"
+        ) from error
+
+
+class Lock:
+    """Held by the one daemon that uses the folder; the kernel frees it when that process ends, however it ends."""
+
+    def __init__(self, state_dir: Path) -> None:
+        try:
+            self._descriptor = os.open(state_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreError(f"state_dir {state_dir} cannot be locked: {error.strerror}; mend its rights") from error
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(self._descriptor, 0)
+            os.pwrite(self._descriptor, b"%d\n" % os.getpid(), 0)
+        except BlockingIOError as error:
+            holder = os.pread(self._descriptor, 20, 0).strip().decode("ascii", "replace") or "unknown"
+            os.close(self._descriptor)
+            raise StoreError(
+                f"another imgoptd uses {state_dir} (pid {holder}); stop it, or give this one a state_dir of its own"
+            ) from error
+        except OSError as error:
+            os.close(self._descriptor)
+            raise StoreError(f"state_dir {state_dir} cannot be locked: {error.strerror}") from error
+
+    def release(self) -> None:
+        # The file stays: to remove it could take the name from a daemon that has just locked it.
+        os.close(self._descriptor)
+
+
+def set_aside(state_dir: Path, wall_s: float) -> Path:
+    """Rename the database and its companions to `store.sqlite.damaged-<UTC>`; the new name of the database."""
+    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(wall_s))
+    aside = state_dir / f"{NAME}.damaged-{stamp}"
+    number = 1
+    while aside.exists():
+        number += 1
+        aside = state_dir / f"{NAME}.damaged-{stamp}-{number}"
+    # The database first: should we end half way, SQLite drops a log that has no database, but would take an old
+    # database without its log for a whole one.
+    for companion in COMPANIONS:
+        try:
+            os.rename(f"{state_dir / NAME}{companion}", f"{aside}{companion}")
+        except FileNotFoundError:
+            pass  # a store that was closed well has no companions
+        except OSError as error:
+            raise StoreError(f"the damaged store in {state_dir} cannot be renamed: {error.strerror}") from error
+    return aside

@@ -1,0 +1,112 @@
+"""Values to columns and back. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from imgoptd.core.model import FileRecord, FileRef, Identity, ImageFacts, Intent, JobState, Receipt
+
+Row = Sequence[Any]
+
+FILE_COLUMNS = (
+    "state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before, bytes_after"  # as `row_of`
+)
+INTENT_COLUMNS = "temp_name, original, result, result_sha256, original_sha256"
+RECEIPT_COLUMNS = "before_sha256, after_sha256, bytes_before, bytes_after, profile"
+
+_FACTS = msgspec.json.Decoder(ImageFacts)
+
+
+def clean(text: str) -> str:
+    r"""The text with lone surrogates (of a name that is not UTF-8, say) as `\udcff`: SQLite takes UTF-8 alone."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def digest(hexadecimal: str) -> bytes | None:
+    """Half the size of the hex text; an unknown hash is NULL. Raises ValueError for what is no hexadecimal."""
+    return bytes.fromhex(hexadecimal) or None
+
+
+def hexadecimal(digest: bytes | None) -> str:
+    return "" if digest is None else digest.hex()
+
+
+def identity_text(identity: Identity) -> str:
+    return ":".join(map(str, identity))
+
+
+def identity_from(text: str) -> Identity:
+    return Identity(*map(int, text.split(":")))
+
+
+def row_of(record: FileRecord) -> tuple[Any, ...]:
+    """The values of FILE_COLUMNS."""
+    facts = None if record.facts is None else msgspec.json.encode(record.facts).decode()
+    return (
+        record.state.value,
+        identity_text(record.identity),
+        clean(record.reason),
+        clean(record.detail),
+        record.uid,
+        int(record.fresh),
+        record.attempts,
+        digest(record.sha256),
+        facts,
+        record.bytes_before,
+        record.bytes_after,
+    )
+
+
+def file_from(ref: FileRef, row: Row) -> FileRecord:
+    state, identity, reason, detail, uid, fresh, attempts, sha256, facts, before, after = row
+    return FileRecord(
+        ref=ref,
+        identity=identity_from(identity),
+        state=JobState(state),
+        reason=reason,
+        detail=detail,
+        uid=uid,
+        fresh=bool(fresh),
+        attempts=attempts,
+        sha256=hexadecimal(sha256),
+        facts=None if facts is None else _FACTS.decode(facts),
+        bytes_before=before,
+        bytes_after=after,
+    )
+
+
+def row_of_intent(intent: Intent) -> tuple[Any, ...]:
+    """The values of INTENT_COLUMNS."""
+    return (
+        intent.temp_name,
+        identity_text(intent.original),
+        None if intent.result is None else identity_text(intent.result),
+        digest(intent.result_sha256),
+        digest(intent.original_sha256),
+    )
+
+
+def intent_from(ref: FileRef, row: Row) -> Intent:
+    temp_name, original, result, result_sha256, original_sha256 = row
+    return Intent(
+        ref=ref,
+        temp_name=temp_name,
+        original=identity_from(original),
+        result=None if result is None else identity_from(result),
+        result_sha256=hexadecimal(result_sha256),
+        original_sha256=hexadecimal(original_sha256),
+    )
+
+
+def row_of_receipt(receipt: Receipt) -> tuple[Any, ...]:
+    """The values of RECEIPT_COLUMNS."""
+    before, after = digest(receipt.before_sha256), digest(receipt.after_sha256)
+    return before, after, receipt.bytes_before, receipt.bytes_after, clean(receipt.profile)
+
+
+def receipt_from(ref: FileRef, row: Row) -> Receipt:
+    before, after, bytes_before, bytes_after, profile = row
+    return Receipt(ref, hexadecimal(before), hexadecimal(after), bytes_before, bytes_after, profile)

@@ -1,0 +1,43 @@
+"""Return once each file is finished: 0 done or skipped, 1 quarantined, held or deferred, 124 after the timeout."""
+
+from __future__ import annotations
+
+import argparse
+import os
+
+from imgoptd.cli.client import Client
+from imgoptd.cli.display import wait_line
+from imgoptd.cli.output import show
+from imgoptd.cli.paths import ask_for_each
+
+EXIT_TIMEOUT = 124
+"""As timeout(1) has it."""
+
+_WELL = frozenset({"done", "skipped"})
+_ENDED_OTHERWISE = frozenset({"quarantined", "held", "deferred"})
+
+
+def add(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", metavar="PATH", nargs="+", type=os.fsencode, help="the files to wait for")
+    parser.add_argument("--timeout", metavar="S", type=seconds, default=None, help="seconds to wait at most")
+
+
+def run(client: Client, options: argparse.Namespace) -> int:
+    files = ask_for_each(lambda paths: client.wait(paths, options.timeout), options.paths)
+    show(files, [wait_line(file) for file in files], options.json)
+    return exit_status([str(file.get("state")) for file in files])
+
+
+def exit_status(states: list[str]) -> int:
+    """Of the states that the files were in when the wait ended."""
+    if not _WELL.union(_ENDED_OTHERWISE).issuperset(states):
+        return EXIT_TIMEOUT
+    return 0 if _WELL.issuperset(states) else 1
+
+
+def seconds(text: str) -> float:
+    """A duration on the command line; argparse turns the ValueError into `invalid seconds value`."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value

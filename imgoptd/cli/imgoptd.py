@@ -1,0 +1,50 @@
+"""`imgoptd`: the daemon's command line."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from imgoptd import __version__
+
+DEFAULT_CONFIG = Path("/etc/imgoptd/imgoptd.toml")
+EXIT_CANNOT_START = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    if options.check:
+        from imgoptd.cli.check import run_check
+
+        return run_check(options.config)
+    # Imported here: `--help` and `--check` need no event loop, store or watcher.
+    from imgoptd.adapters.control_socket import ControlSocketError
+    from imgoptd.adapters.store import StoreError
+    from imgoptd.config.load import ConfigError
+    from imgoptd.daemon.service import run
+
+    try:
+        return run(options.config, once=options.once)
+    except (ConfigError, StoreError, ControlSocketError) as error:
+        print(error, file=sys.stderr)
+        return EXIT_CANNOT_START
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="imgoptd", description="Makes every image dropped into a watched folder as small as it can safely be."
+    )
+    parser.add_argument("--config", type=Path, default=DEFAULT_CONFIG, metavar="FILE", help="default: %(default)s")
+    parser.add_argument("--version", action="version", version=f"imgoptd {__version__}")
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--check", action="store_true", help="look at the config and the machine, say what to mend, end")
+    mode.add_argument(
+        "--once", action="store_true", help="optimise what stands in the watched folders, as if it were new, and end"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,182 @@
+"""Which paths of a watched folder are looked at: built-in excludes, then the folder's own exclude and include.
+
+Patterns are shell globs, case-sensitive: `*` and `?` stop at a slash, `**` does not, `[abc]` and `[!abc]` are sets.
+
+- Without a slash a pattern names one component: as `exclude` any folder or file on the way, as `include` the file.
+- With a slash it names a path from the watched folder on: `raw/*.jpg`, `**/originals/*`, or `/top.jpg`.
+- A slash at the end makes it match folders only: `cache/`.
+
+Excluding a folder excludes all below it. What is excluded cannot be included again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from imgoptd.config.schema import Watch
+from imgoptd.config.table import quoted
+
+BUILT_IN_ANYWHERE = (
+    # version control, and what synchronisers and network storage keep beside the files
+    ".git", ".hg", ".svn", "@eaDir", ".stversions", ".stfolder", "#snapshot", ".snapshots", "#recycle", "lost+found",
+    # waste baskets and thumbnails
+    ".Trash", ".Trash-*", ".trashed-*", ".thumbnails",
+    # folders of half-done transfers: rsync --delay-updates, Safari; and all of our own
+    ".~tmp~", "*.download", ".imgoptd*",
+)  # fmt: skip
+"""Names of folders (or files) under which nothing is touched."""
+
+BUILT_IN_FILES = (
+    # synchronisers and browsers while they still write
+    ".syncthing.*.tmp", "~syncthing~*.tmp", "*.part", "*.partial", "*.crdownload", "*.filepart", "*.tmp",
+    ".com.google.Chrome.*", ".org.chromium.Chromium.*",
+    # editors and desktops
+    "*~", ".*.sw?", "4913", ".goutputstream-*", ".~lock.*#",
+    # removed but still open, on FUSE and NFS
+    ".fuse_hidden*", ".nfs*",
+    # companions on other systems; `._a.jpg` holds AppleDouble metadata, not a picture
+    "._*", ".DS_Store", "Thumbs.db",
+)  # fmt: skip
+"""Names of files alone: a folder may well be called `4913`."""
+
+BUILT_IN_SHAPES = (
+    # rsync writes to `.name.ext.XXXXXX`, X alphanumeric (rsync's receiver.c, get_tmpname). An extension is asked for,
+    # so that `.holiday.backup` is no temp.
+    (".NAME.EXT.XXXXXX", r"\..+\.[A-Za-z0-9]{1,5}\.[A-Za-z0-9]{6}"),
+    # a file made by O_TMPFILE is reported under this name until it is linked
+    ("#INODE", r"#[0-9]{5,}"),
+)
+"""What a glob cannot say: the name shown, and the regular expression for the file's name."""
+
+
+class PathRules:
+    """The rules of one watched folder, compiled. Paths are relative to the folder, as in FileRef."""
+
+    def __init__(self, include: Iterable[str], exclude: Iterable[str], recursive: bool = True) -> None:
+        self._recursive = recursive
+        own = list(exclude)
+        # A pattern that ends with a slash is for folders and is matched without that slash.
+        of_folders = [pattern for pattern in own if pattern.endswith("/")]
+        of_both = [pattern for pattern in own if not pattern.endswith("/")]
+        built_in = _built_in(BUILT_IN_ANYWHERE)
+        self._folder = _Matcher([*built_in, *_labelled(of_folders), *_labelled(of_both)])
+        shapes = [(f'built-in "{name}"', False, shape) for name, shape in BUILT_IN_SHAPES]
+        self._file = _Matcher([*built_in, *_built_in(BUILT_IN_FILES), *shapes, *_labelled(of_both)])
+        wanted = list(include)
+        self._include = None if "*" in wanted else _Matcher(_labelled(wanted))
+
+    @classmethod
+    def of(cls, watch: Watch) -> PathRules:
+        return cls(watch.include, watch.exclude, watch.recursive)
+
+    def ignores(self, path: bytes) -> str | None:
+        """Why the file is not looked at (the pattern that excludes it, and whose it is), or None if it is."""
+        parent, slash, _ = path.rpartition(b"/")
+        if slash:
+            why = self.ignores_dir(parent)
+            if why is not None:
+                return why
+        whole = _text(path)
+        name = whole.rpartition("/")[2]
+        why = self._file.match(whole, name)
+        if why is None and self._include is not None and self._include.match(whole, name) is None:
+            return "no pattern of include"
+        return why
+
+    def ignores_dir(self, path: bytes) -> str | None:
+        """Why nothing below this folder is looked at, or None. The watched folder itself (`b""`) is never ignored."""
+        if not path:
+            return None
+        if not self._recursive:
+            return "recursive = false"
+        upto = ""
+        for name in _text(path).split("/"):
+            upto = f"{upto}/{name}" if upto else name
+            why = self._folder.match(upto, name)
+            if why is not None:
+                return why
+        return None
+
+
+def _text(path: bytes) -> str:
+    # `?` shall match one character, not one byte of it; bytes that are no UTF-8 become one character each.
+    return path.decode("utf-8", "surrogateescape")
+
+
+Rule = tuple[str, bool, str]
+"""What is shown, whether the whole path is meant, and the regular expression."""
+
+
+class _Matcher:
+    """Many patterns in two regular expressions: one for the name, one for the whole path. The first match is told."""
+
+    def __init__(self, rules: Iterable[Rule]) -> None:
+        rules = list(rules)
+        self._names = [label for label, whole, _ in rules if not whole]
+        self._paths = [label for label, whole, _ in rules if whole]
+        self._name = _either([regex for _, whole, regex in rules if not whole])
+        self._path = _either([regex for _, whole, regex in rules if whole])
+
+    def match(self, path: str, name: str) -> str | None:
+        for regex, subject, labels in ((self._name, name, self._names), (self._path, path, self._paths)):
+            found = regex.fullmatch(subject) if regex is not None else None
+            if found is not None and found.lastindex is not None:
+                return labels[found.lastindex - 1]
+        return None
+
+
+def _either(regexes: list[str]) -> re.Pattern[str] | None:
+    # DOTALL: a name may hold a newline. Each pattern is one group, none has groups inside, so lastindex names it.
+    return re.compile("|".join(f"({regex})" for regex in regexes), re.DOTALL) if regexes else None
+
+
+def _built_in(patterns: Iterable[str]) -> list[Rule]:
+    return [(f'built-in "{pattern}"', False, glob_to_regex(pattern)) for pattern in patterns]
+
+
+def _labelled(patterns: Iterable[str]) -> list[Rule]:
+    rules = []
+    for pattern in patterns:
+        bare = pattern.rstrip("/")
+        rules.append((quoted(pattern), "/" in bare, glob_to_regex(bare.lstrip("/"))))
+    return rules
+
+
+def glob_to_regex(pattern: str) -> str:
+    """The regular expression, without groups, of a glob. A `[` that is never closed stands for itself."""
+    regex = ""
+    at = 0
+    while at < len(pattern):
+        if pattern.startswith("**/", at) and (at == 0 or pattern[at - 1] == "/"):
+            regex, at = regex + "(?:.*/)?", at + 3
+        elif pattern.startswith("**", at):
+            regex, at = regex + ".*", at + 2
+        elif pattern[at] == "*":
+            regex, at = regex + "[^/]*", at + 1
+        elif pattern[at] == "?":
+            regex, at = regex + "[^/]", at + 1
+        else:
+            one, at = _set_or_literal(pattern, at)
+            regex += one
+    return regex
+
+
+def _set_or_literal(pattern: str, at: int) -> tuple[str, int]:
+    """The regular expression of what stands at `at`, and where to go on."""
+    literal = re.escape(pattern[at]), at + 1
+    if pattern[at] != "[":
+        return literal
+    negated = pattern.startswith("!", at + 1)
+    start = at + 2 if negated else at + 1
+    end = pattern.find("]", start + 1)  # a "]" right at the start belongs to the set
+    if end < 0 or "/" in pattern[start:end]:
+        return literal
+    # All but the range's "-" is escaped; a dash beside a dash, too: re warns of "--" as a future set operation.
+    inside = "".join(one if one == "-" else re.escape(one) for one in pattern[start:end]).replace("--", r"-\-")
+    regex = f"[^/{inside}]" if negated else f"[{inside}]"
+    try:
+        re.compile(regex)
+    except re.error:  # a range the wrong way round, such as [z-a]
+        return literal
+    return regex, end + 1

@@ -1,0 +1,274 @@
+"""The engine: events in, commands out. It sees no clock, file, process or thread; `now_s` is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.dispatch import Dispatcher
+from imgoptd.core.fleet import Fleet, Worker, WorkerState
+from imgoptd.core.intake import Intake
+from imgoptd.core.job import Job, Stage
+from imgoptd.core.model import FileRef
+from imgoptd.core.story import Story
+from imgoptd.core.turn import Turn
+
+SENSE_S = 0.25
+"""How often the sensors are read while there is work."""
+START_TIMEOUT_S = 30.0
+"""A worker that has not said it is ready by then is ended."""
+SIGKILL, SIGTERM = 9, 15
+MAX_KILLS = 8
+"""Times a job's worker may be killed from outside before the job is blamed for it."""
+QUICK_DEATHS = 5
+"""Workers that die in a row before doing anything; then starting is paused."""
+QUICK_DEATH_PAUSE_S = 30.0
+
+
+class Engine:
+    def __init__(self) -> None:
+        self.story = Story()
+        self.intake = Intake(self.story)
+        self.jobs = self.intake.jobs
+        self.fleet = Fleet()
+        self.dispatcher = Dispatcher(self.intake, self.fleet)
+        self.generation = 0
+        self.job_timeout_s = 300.0
+        self._sensed_s: float | None = None
+        self._quick_deaths = 0
+        self.start_paused_until_s = 0.0
+        self._handlers: dict[type, Callable[[Turn, Any], None]] = {
+            e.Configured: self._configured,
+            e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
+            e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root),
+            e.ScanStarted: lambda turn, event: self.intake.scanning.add(event.root),
+            e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root),
+            e.Looked: lambda turn, event: self.intake.looked(turn, event),
+            e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
+            e.WorkerStarted: self._worker_started,
+            e.WorkerExited: self._worker_exited,
+            e.TaskStarted: self._task_started,
+            e.Recognised: self._recognised,
+            e.TaskRefused: self._task_refused,
+            e.Probed: self._probed,
+            e.Finished: self._finished,
+            e.Prepared: self._prepared,
+            e.Exchanged: self._exchanged,
+            e.ReplaceFailed: self._replace_failed,
+            e.Sensed: self._sensed,
+            e.DrainRequested: self._drain,
+            e.Tick: lambda turn, event: None,
+        }
+
+    def handle(self, event: e.Event, now_s: float) -> list[c.Command]:
+        """Take one event in. `end_turn` must follow after the last event of a turn."""
+        turn = Turn(now_s)
+        self._handlers[type(event)](turn, event)
+        return turn.commands
+
+    def end_turn(self, now_s: float) -> list[c.Command]:
+        """After the events of a turn: what is due, who gets what, how many workers there should be."""
+        turn = Turn(now_s)
+        if not self.dispatcher.draining:
+            self.intake.due(turn)
+        self._end_overdue(turn)
+        if now_s >= self.start_paused_until_s or self.dispatcher.draining:
+            self.dispatcher.run(turn)
+        if self._wants_senses() and (self._sensed_s is None or now_s - self._sensed_s >= SENSE_S):
+            self._sensed_s = now_s
+            turn.act(c.Sense())
+        return turn.commands
+
+    def next_deadline_s(self) -> float | None:
+        """When `end_turn` should run again although nothing happens; None: not before an event."""
+        times = [self.intake.next_deadline_s() if not self.dispatcher.draining else None]
+        times.append(self.dispatcher.scaler.next_deadline_s())
+        if self.start_paused_until_s and self.jobs.backlog.jobs:
+            times.append(self.start_paused_until_s)
+        times += [worker.head_since_s + self.job_timeout_s for worker in self.fleet.workers.values() if worker.tasks]
+        if self._wants_senses() and self._sensed_s is not None:
+            times.append(self._sensed_s + SENSE_S)
+        return min((time for time in times if time is not None), default=None)
+
+    def unfinished(self) -> int:
+        """Files that something is still to be done for, held and deferred ones not counted."""
+        waiting = len(self.jobs.deferred) + len(self.jobs.held)
+        return len(self.jobs.by_ref) - waiting + len(self.intake.settler.candidates)
+
+    def at_rest(self) -> bool:
+        """Nothing is being looked at, scanned, worked on or replaced."""
+        return not self.intake.scanning and self.unfinished() == 0
+
+    def drained(self) -> bool:
+        """Draining, and nothing runs or is being put in place any more."""
+        replacing = any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
+        return self.dispatcher.draining and not self.fleet.running_jobs() and not replacing
+
+    def _wants_senses(self) -> bool:
+        return self._sensed_s is None or bool(self.jobs.backlog.jobs or self.fleet.running_jobs())
+
+    # ---- configuration and surroundings -----------------------------------------------------------------------------
+
+    def _configured(self, turn: Turn, event: e.Configured) -> None:
+        self.generation = event.generation
+        self.intake.configure(turn, event.folders)
+        self.job_timeout_s = event.job_timeout_s
+        dispatcher = self.dispatcher
+        dispatcher.workers_min, dispatcher.workers_max = event.workers_min, event.workers_max
+        if dispatcher.budget_bytes != event.memory_budget_bytes:
+            dispatcher.budget_bytes = event.memory_budget_bytes
+            self.jobs.unhold(turn)
+
+    def _sensed(self, turn: Turn, event: e.Sensed) -> None:
+        before = self.dispatcher.memory().largest_job_bytes()
+        self.dispatcher.sensed = event
+        after = self.dispatcher.memory().largest_job_bytes()
+        if self.jobs.held and before is not None and after is not None and after > before:
+            self.jobs.unhold(turn)
+        for worker_id, rss_bytes in event.worker_rss:
+            worker = self.fleet.workers.get(worker_id)
+            if worker is not None:
+                worker.rss_bytes = rss_bytes
+
+    def _drain(self, turn: Turn, event: e.DrainRequested) -> None:
+        if not self.dispatcher.draining:
+            self.dispatcher.draining = True
+            running = self.fleet.running_jobs()
+            queued = self.jobs.backlog.jobs
+            turn.announce("drain", f"stopping: {running} running, {queued} stay queued", 5, jobs=running)
+
+    # ---- workers ----------------------------------------------------------------------------------------------------
+
+    def _worker_started(self, turn: Turn, event: e.WorkerStarted) -> None:
+        worker = self.fleet.workers.get(event.worker)
+        if worker is None or worker.state is not WorkerState.STARTING:
+            return
+        worker.state = WorkerState.IDLE
+        worker.pid = event.pid
+        worker.idle_rss_bytes = worker.rss_bytes = event.rss_bytes
+
+    def _worker_exited(self, turn: Turn, event: e.WorkerExited) -> None:
+        worker = self.fleet.workers.pop(event.worker, None)
+        if worker is None:
+            return
+        retired = worker.state is WorkerState.DRAINING and not worker.killed_for
+        if not retired:
+            self._died(turn, worker, event)
+        for index, job in enumerate(worker.tasks):
+            turn.act(c.Discard(job.ref))
+            if index > 0 or event.innocent or self._killed_from_outside(worker, job, event):
+                self.jobs.back_to_queue(turn, job, detail="its worker was lost through no fault of the file")
+            else:
+                self.jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
+
+    def _killed_from_outside(self, worker: Worker, job: Job, event: e.WorkerExited) -> bool:
+        """Somebody killed the worker: no fault of its file, up to a bound, since an unseen OOM kill looks the same."""
+        if event.oom_killed or worker.killed_for or event.status not in (-SIGKILL, -SIGTERM):
+            return False
+        job.kills += 1
+        return job.kills <= MAX_KILLS
+
+    def _death(self, worker: Worker, event: e.WorkerExited) -> str:
+        if worker.killed_for == "timeout":
+            return f"it took longer than job_timeout ({self.job_timeout_s:.0f} s)"
+        if event.oom_killed:
+            return "its worker was killed for lack of memory"
+        how = f"signal {-event.status}" if event.status < 0 else f"exit status {event.status}"
+        task = worker.tasks[0] if worker.tasks else None
+        doing = f" while working on {task.record.facts.format}" if task and task.record.facts else ""
+        return f"its worker ended with {how}{doing}"
+
+    def _died(self, turn: Turn, worker: Worker, event: e.WorkerExited) -> None:
+        turn.announce(
+            "worker",
+            f"worker {worker.id} (pid {worker.pid}) lost: {self._death(worker, event)}; a new one takes its place",
+            4,
+            worker=worker.id,
+            pid=worker.pid,
+            status=event.status,
+            oom=event.oom_killed,
+        )
+        self._quick_deaths = self._quick_deaths + 1 if worker.state is WorkerState.STARTING else 0
+        if self._quick_deaths >= QUICK_DEATHS:
+            self.start_paused_until_s = turn.now_s + QUICK_DEATH_PAUSE_S
+            self._quick_deaths = 0
+            turn.announce(
+                "error",
+                f"{QUICK_DEATHS} workers in a row died while starting; next try in {QUICK_DEATH_PAUSE_S:.0f} s. "
+                "Run `imgoptd --check` to see what is wrong with the codecs",
+                3,
+            )
+
+    def _end_overdue(self, turn: Turn) -> None:
+        for worker in self.fleet.workers.values():
+            if worker.killed_for:
+                continue
+            if worker.tasks and turn.now_s - worker.head_since_s >= self.job_timeout_s:
+                worker.killed_for = "timeout"
+            elif worker.state is WorkerState.STARTING and turn.now_s - worker.started_s >= START_TIMEOUT_S:
+                worker.killed_for = "start-timeout"
+            if worker.killed_for:
+                turn.act(c.KillWorker(worker.id, worker.killed_for))
+
+    # ---- tasks ------------------------------------------------------------------------------------------------------
+
+    def _task_started(self, turn: Turn, event: e.TaskStarted) -> None:
+        job = self.jobs.by_ref.get(event.ref)
+        if job is not None:
+            self.jobs.read(job, event.sha256)
+
+    def _recognised(self, turn: Turn, event: e.Recognised) -> None:
+        taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
+        if taken is not None:
+            self.jobs.recognised(turn, taken[1], event)
+
+    def _task_refused(self, turn: Turn, event: e.TaskRefused) -> None:
+        taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
+        if taken is None:
+            return
+        if event.failure is not None:
+            self.jobs.failed(turn, taken[1], event.failure)
+        else:
+            self.jobs.back_to_queue(turn, taken[1], detail="its worker had gone")
+
+    def _probed(self, turn: Turn, event: e.Probed) -> None:
+        taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
+        if taken is not None:
+            self._quick_deaths = 0
+            self.jobs.probed(turn, taken[1], event)
+
+    def _finished(self, turn: Turn, event: e.Finished) -> None:
+        taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
+        if taken is None:
+            return
+        worker, job = taken
+        effort = event.outcome.effort
+        worker.jobs_done += 1
+        worker.cpu_s += effort.cpu_s
+        worker.peak_bytes = max(worker.peak_bytes, effort.peak_bytes)
+        worker.bytes_in += job.record.identity.size
+        worker.bytes_out += event.outcome.size_bytes or job.record.identity.size
+        self.jobs.finished(turn, job, event.outcome, worker.idle_rss_bytes)
+
+    # ---- replacing --------------------------------------------------------------------------------------------------
+
+    def _replacing(self, ref: FileRef) -> Job | None:
+        job = self.jobs.by_ref.get(ref)
+        return job if job is not None and job.stage is Stage.REPLACING else None
+
+    def _prepared(self, turn: Turn, event: e.Prepared) -> None:
+        job = self._replacing(event.ref)
+        if job is not None:
+            self.jobs.prepared(turn, job, event)
+
+    def _exchanged(self, turn: Turn, event: e.Exchanged) -> None:
+        job = self._replacing(event.ref)
+        if job is not None:
+            self.jobs.exchanged(turn, job, event)
+
+    def _replace_failed(self, turn: Turn, event: e.ReplaceFailed) -> None:
+        job = self._replacing(event.ref)
+        if job is not None:
+            self.jobs.replace_failed(turn, job, event.failure)

@@ -1,0 +1,207 @@
+"""What draws attention, and what becomes of it before it is a job: hints, looks, and what is not ours to touch."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.job import Stage
+from imgoptd.core.jobs import Jobs
+from imgoptd.core.model import (
+    FINAL_STATES,
+    Failure,
+    FailureKind,
+    FileKind,
+    FileRecord,
+    FileRef,
+    HintKind,
+    Identity,
+    JobState,
+    Lease,
+    Look,
+)
+from imgoptd.core.settle import Settler
+from imgoptd.core.story import Story
+from imgoptd.core.turn import Turn
+
+NO_IDENTITY = Identity(0, 0, 0, 0)
+EXISTING = "existing"
+PROTECTED = "protected"
+HARD_LINKED = "hard-linked"
+
+WAITING = (Stage.UNPROBED, Stage.READY, Stage.WAITING)
+
+
+class Intake:
+    def __init__(self, story: Story) -> None:
+        self.settler = Settler()
+        self.folders: dict[bytes, e.FolderPolicy] = {}
+        self.scanning: set[bytes] = set()
+        self.jobs = Jobs(story, self.attend)
+        self._story = story
+        self._baselines: dict[bytes, set[FileRef]] = {}
+        """Folders whose first scan is under way, with what it found and nobody has looked at yet."""
+
+    # ---- folders and scans ------------------------------------------------------------------------------------------
+
+    def configure(self, turn: Turn, folders: tuple[e.FolderPolicy, ...]) -> None:
+        """Take over the folders of a configuration. What waits is judged anew by it; what runs goes on as it began."""
+        self.folders = {folder.root: folder for folder in folders}
+        for ref in [ref for ref in self.settler.candidates if ref.root not in self.folders]:
+            self.settler.drop(ref)
+        for job in list(self.jobs.by_ref.values()):
+            if job.stage in WAITING:
+                self.jobs.release(job)
+                self._recall(turn, job.record)
+
+    def recovered(self, turn: Turn, record: FileRecord) -> None:
+        """A job of the last run: nothing is assumed of its file, which may have changed since."""
+        self._recall(turn, record)
+
+    def baseline_started(self, root: bytes) -> None:
+        self._baselines[root] = set()
+
+    def scan_finished(self, turn: Turn, root: bytes) -> None:
+        """All files of the folder have been hinted at."""
+        self.scanning.discard(root)
+        self._end_baseline(turn, root)
+
+    def _end_baseline(self, turn: Turn, root: bytes) -> None:
+        """The first scan is taken when everything it found was looked at: a crash before that begins it anew."""
+        if root not in self.scanning and root in self._baselines and not self._baselines[root]:
+            del self._baselines[root]
+            turn.record(c.BaselineTaken(root))
+
+    def _recall(self, turn: Turn, record: FileRecord) -> None:
+        folder = self.folders.get(record.ref.root)
+        if folder is not None:
+            self.settler.hint(record.ref, HintKind.FOUND, folder.settle_s, turn.now_s)
+            self.settler.candidates[record.ref].fresh = record.fresh
+
+    # ---- attention --------------------------------------------------------------------------------------------------
+
+    def attend(self, turn: Turn, ref: FileRef, kind: HintKind, quiet: bool = False) -> None:
+        """Something happened at the path; with `quiet` it must be still for a while before it counts as complete."""
+        folder = self.folders.get(ref.root)
+        if folder is None:
+            return
+        job = self.jobs.by_ref.get(ref)
+        if job is not None and job.stage not in WAITING:
+            job.hinted_again = job.hinted_again or kind is not HintKind.FOUND
+            return
+        if job is not None:
+            if kind is HintKind.FOUND and job.stage is not Stage.WAITING:
+                return
+            self.jobs.release(job)
+        if kind is HintKind.FOUND and ref.root in self._baselines:
+            self._baselines[ref.root].add(ref)
+        self.settler.hint(ref, kind, folder.settle_s, turn.now_s, quiet=quiet)
+
+    def due(self, turn: Turn) -> None:
+        """Look at candidates whose time has come; deferred jobs whose delay is over become candidates again."""
+        for ref in self.jobs.overdue(turn.now_s):
+            self.attend(turn, ref, HintKind.FOUND)
+        for ref in self.settler.due(turn.now_s):
+            turn.act(c.LookAt(ref))
+
+    def next_deadline_s(self) -> float | None:
+        times = (self.jobs.next_due_s(), self.settler.next_due_s())
+        return min((time for time in times if time is not None), default=None)
+
+    def looked(self, turn: Turn, event: e.Looked) -> None:
+        candidate = self.settler.candidates.get(event.ref)
+        if candidate is not None:
+            self._judge(turn, event, live=candidate.live, fresh=candidate.fresh)
+        baseline = self._baselines.get(event.ref.root)
+        if baseline is not None:
+            baseline.discard(event.ref)
+            self._end_baseline(turn, event.ref.root)
+
+    # ---- judgement --------------------------------------------------------------------------------------------------
+
+    def _judge(self, turn: Turn, event: e.Looked, *, live: bool, fresh: bool) -> None:
+        ref, look, known = event.ref, event.look, event.known
+        folder = self.folders[ref.root]
+        if look.kind is not FileKind.REGULAR or look.identity is None:
+            self.settler.drop(ref)
+            self._not_regular(turn, ref, look, known)
+        elif known is not None and self._finished_already(known, look, folder, live=live):
+            self.settler.drop(ref)
+        elif known is None and ref.root in self._baselines and not folder.optimize_existing and not fresh:
+            self.settler.drop(ref)
+            record = FileRecord(ref, look.identity, JobState.SETTLING, uid=look.uid)
+            detail = "it stood here before the folder was first watched"
+            self._story.move(turn, record, JobState.SKIPPED, EXISTING, detail)
+        elif self.settler.looked(ref, look, turn.now_s) or self._settled_before(known, look):
+            self.settler.drop(ref)
+            self._settled(turn, ref, look, known, fresh=fresh)
+
+    def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:
+        """Does the store know exactly this content as finished?"""
+        if known.identity != look.identity or known.state not in FINAL_STATES:
+            return False
+        if known.reason in (PROTECTED, HARD_LINKED):
+            # Rights and links leave no trace in the identity: judged again each time.
+            return _untouchable(look) == known.reason
+        return known.reason != EXISTING or not (live or folder.optimize_existing)
+
+    def _settled_before(self, known: FileRecord | None, look: Look) -> bool:
+        """A file that was queued and has not changed since needs no second settling, if nobody writes to it now."""
+        waiting = known is not None and known.state not in FINAL_STATES and known.identity == look.identity
+        return waiting and look.lease is Lease.GRANTED
+
+    def _not_regular(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None) -> None:
+        if look.kind is FileKind.GONE:
+            # A finished file that somebody removed keeps its story; one never worked on says what became of it.
+            if known is None or known.state not in FINAL_STATES:
+                record = known or FileRecord(ref, NO_IDENTITY, JobState.SETTLING)
+                self._skip(turn, record, "vanished", "it was gone before it could be worked on")
+            return
+        record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
+        if look.kind is FileKind.UNREADABLE:
+            failure = Failure(FailureKind.TRANSIENT, "unreadable", look.detail)
+            self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure)
+        elif known is not None and known.state is JobState.SKIPPED and known.identity == record.identity:
+            return
+        elif look.kind is FileKind.SYMLINK:
+            self._skip(turn, record, "symlink", "symbolic links are never followed or replaced")
+        else:
+            self._skip(turn, record, "not-a-file", "it is no regular file")
+
+    def _settled(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, *, fresh: bool) -> None:
+        assert look.identity is not None
+        same = known is not None and known.identity == look.identity
+        record = FileRecord(
+            ref,
+            look.identity,
+            JobState.SETTLING,
+            uid=look.uid,
+            fresh=fresh,
+            attempts=known.attempts if known is not None and same else 0,
+            bytes_before=look.identity.size,
+        )
+        untouchable = _untouchable(look)
+        if untouchable == PROTECTED:
+            self._skip(turn, record, PROTECTED, "it is read-only or immutable")
+        elif untouchable == HARD_LINKED:
+            detail = f"it has {look.nlink} hard links; replacing one would part it from the others"
+            self._skip(turn, record, HARD_LINKED, detail)
+        elif look.identity.size == 0:
+            self._skip(turn, record, "empty", "it holds nothing")
+        else:
+            finished = known is not None and known.state in (JobState.DONE, JobState.SKIPPED)
+            known_sha256 = known.sha256 if known is not None and finished else ""
+            self.jobs.queue(turn, record, self.folders[ref.root], known_sha256)
+
+    def _skip(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> None:
+        """A file that never becomes a job."""
+        self.jobs.forgive(record.ref)
+        settling = replace(record, state=JobState.SETTLING)
+        self._story.announce(turn, self._story.move(turn, settling, JobState.SKIPPED, reason, detail))
+
+
+def _untouchable(look: Look) -> str:
+    if look.immutable or not look.mode & 0o222:
+        return PROTECTED
+    return HARD_LINKED if look.nlink > 1 else ""

@@ -1,0 +1,59 @@
+"""A job in memory: the stored record and what only the running daemon needs to know of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from imgoptd.core.estimate import Estimate
+from imgoptd.core.model import Domain, FileRecord, FileRef, JobSettings
+
+
+class Stage(StrEnum):
+    """Where a job stands between being queued and its end; finer than the state the user sees."""
+
+    UNPROBED = "unprobed"
+    PROBING = "probing"
+    READY = "ready"
+    WORKING = "working"
+    REPLACING = "replacing"
+    WAITING = "waiting"
+    """Deferred until `due_s`, or held."""
+
+
+@dataclass(slots=True, eq=False)
+class Job:
+    record: FileRecord
+    domain: Domain
+    priority: int
+    settings: JobSettings
+    seq: int
+    stage: Stage = Stage.UNPROBED
+    previous_sha256: str = ""
+    """Of the content last finished at the path, if any: the same again needs no work."""
+    result_sha256: str = ""
+    """Of the result, between prepare and exchange."""
+    estimate: Estimate = Estimate(0, 0.0)
+    reserved_bytes: int = 0
+    solo: bool = False
+    """Runs with nothing else running, and may take twice the memory predicted."""
+    kills: int = 0
+    """How often its worker was killed from outside."""
+    hinted_again: bool = False
+    """Something happened at the path while the job ran: look again afterwards."""
+    due_s: float = 0.0
+
+    @property
+    def ref(self) -> FileRef:
+        return self.record.ref
+
+    @property
+    def urgency(self) -> tuple[bool, int]:
+        """What comes first: fresh drops ahead of bulk, then the folder's priority."""
+        return (not self.record.fresh, self.priority)
+
+    @property
+    def order(self) -> tuple[bool, int, float, int]:
+        """Within one urgency: fresh drops as they came; bulk largest first, which shortens the tail of a drain."""
+        size = 0.0 if self.record.fresh else -self.estimate.cpu_s
+        return (*self.urgency, size, self.seq)

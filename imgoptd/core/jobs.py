@@ -1,0 +1,241 @@
+"""The life of a job, from queued to its end: probing, work, replacing, and what follows a failure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core import retry
+from imgoptd.core.backlog import Backlog
+from imgoptd.core.estimate import Estimator
+from imgoptd.core.job import Job, Stage
+from imgoptd.core.model import (
+    Domain,
+    Failure,
+    FailureKind,
+    FileRecord,
+    FileRef,
+    HintKind,
+    Intent,
+    JobState,
+    Outcome,
+    Receipt,
+    Verdict,
+)
+from imgoptd.core.story import Story
+from imgoptd.core.text import show_bytes
+from imgoptd.core.turn import Turn
+
+UNFINISHED = "unfinished"
+"""Reason of a failed replace that may have left names to put right: its intent stays until that was done."""
+
+Attend = Callable[[Turn, FileRef, HintKind, bool], None]
+"""Look at a path again: turn, path, kind of hint, and whether it must be quiet for a while first."""
+
+
+class Jobs:
+    def __init__(self, story: Story, attend: Attend) -> None:
+        self.by_ref: dict[FileRef, Job] = {}
+        self.backlog = Backlog()
+        self.estimator = Estimator()
+        self.deferred: set[FileRef] = set()
+        self.held: set[FileRef] = set()
+        self._story = story
+        self._attend = attend
+        self._deferrals: Counter[FileRef] = Counter()
+        """How often in a row each file was deferred; only files that still fail are kept."""
+        self._seq = 0
+
+    # ---- in and out of the backlog ----------------------------------------------------------------------------------
+
+    def queue(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, previous_sha256: str = "") -> None:
+        """A settled file becomes a job."""
+        job = self._new(record, folder)
+        job.previous_sha256 = previous_sha256
+        job.solo = record.attempts > 0
+        job.record = self._story.move(
+            turn, record, JobState.QUEUED, text=f"complete, {show_bytes(record.identity.size)}"
+        )
+        self.backlog.add(job)
+
+    def defer_unopened(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure) -> None:
+        """Defer a file that could not even be looked at."""
+        self._follow(turn, self._new(record, folder), failure)
+
+    def given_out(self, turn: Turn, job: Job) -> None:
+        """The job left the backlog for a worker."""
+        self.backlog.remove(job)
+        if job.stage is Stage.UNPROBED:
+            job.stage = Stage.PROBING
+        else:
+            job.stage = Stage.WORKING
+            job.record = self._story.move(turn, job.record, JobState.ACTIVE)
+
+    def back_to_queue(self, turn: Turn, job: Job, reason: str = "", detail: str = "") -> None:
+        """A job that a worker had, or that was held, waits again."""
+        job.stage = Stage.UNPROBED if job.record.facts is None else Stage.READY
+        job.reserved_bytes = 0
+        if job.record.state is not JobState.QUEUED:
+            job.record = self._story.move(turn, job.record, JobState.QUEUED, reason, detail)
+        self.backlog.add(job)
+
+    def release(self, job: Job) -> None:
+        """A job that waits is one no longer: its file is looked at anew. Its stored row stays an unfinished one."""
+        if job.stage in (Stage.UNPROBED, Stage.READY):
+            self.backlog.remove(job)
+        self._forget(job)
+
+    def hold(self, turn: Turn, job: Job, failure: Failure) -> None:
+        """The job waits for a change of circumstances, not for time."""
+        self.backlog.remove(job)
+        job.stage = Stage.WAITING
+        job.record = self._story.move(turn, job.record, JobState.HELD, failure.reason, failure.detail)
+        self.held.add(job.ref)
+        self._story.announce(turn, job.record)
+
+    def unhold(self, turn: Turn) -> None:
+        """Circumstances changed (another budget): everything held gets its chance."""
+        for ref in list(self.held):
+            self.held.discard(ref)
+            self.back_to_queue(turn, self.by_ref[ref])
+
+    def forgive(self, ref: FileRef) -> None:
+        """The file ended well or otherwise for good: its next deferral begins with a short delay again."""
+        self._deferrals.pop(ref, None)
+
+    def overdue(self, now_s: float) -> list[FileRef]:
+        """Deferred jobs whose delay is over."""
+        return [ref for ref in self.deferred if self.by_ref[ref].due_s <= now_s]
+
+    def next_due_s(self) -> float | None:
+        return min((self.by_ref[ref].due_s for ref in self.deferred), default=None)
+
+    # ---- what a worker says -----------------------------------------------------------------------------------------
+
+    def probed(self, turn: Turn, job: Job, event: e.Probed) -> None:
+        facts = event.facts
+        if event.failure is not None or facts is None:
+            self.failed(turn, job, event.failure or Failure(FailureKind.CORRUPT, "no-facts", "the probe said nothing"))
+            return
+        job.record = replace(job.record, facts=facts)
+        if facts.leave is not None:
+            self.failed(turn, job, facts.leave)
+            return
+        job.estimate = self.estimator.estimate(facts, job.record.identity.size)
+        text = f"{facts.format} {facts.width}x{facts.height}, needs about {show_bytes(job.estimate.memory_bytes)}"
+        turn.record(c.SaveFile(job.record))
+        turn.record(c.AppendStep(job.ref, "probed", text))
+        self.back_to_queue(turn, job)
+
+    def read(self, job: Job, sha256: str) -> None:
+        """The daemon has read the whole file: this is its content."""
+        job.record = replace(job.record, sha256=sha256)
+
+    def recognised(self, turn: Turn, job: Job, event: e.Recognised) -> None:
+        """The content is known: nothing needs doing."""
+        self.read(job, event.sha256)
+        if event.own_result:
+            self._end(turn, job, JobState.DONE, "own-result", "this content is already a result of ours")
+        else:
+            self._end(turn, job, JobState.SKIPPED, "known", "the same content was finished at this path before")
+
+    def finished(self, turn: Turn, job: Job, outcome: Outcome, idle_rss_bytes: int) -> None:
+        """A worker is through with the job; its result, if any, lies in the output descriptor."""
+        if job.record.facts is not None and outcome.verdict is not Verdict.FAILED:
+            self.estimator.learn(job.record.facts, job.record.identity.size, outcome.effort, idle_rss_bytes)
+        if outcome.verdict is Verdict.OPTIMIZED and 0 < outcome.size_bytes < job.record.identity.size:
+            job.stage = Stage.REPLACING
+            turn.act(c.Prepare(job.ref, outcome.size_bytes))
+            return
+        turn.act(c.Discard(job.ref))
+        failure = outcome.failure
+        if outcome.verdict is Verdict.FAILED:
+            self.failed(turn, job, failure or Failure(FailureKind.UNVERIFIED, "no-reason", "the worker gave no reason"))
+        else:
+            kept = failure or Failure(FailureKind.REJECTED, "not-smaller", "no smaller result was found")
+            self._end(turn, job, JobState.SKIPPED, kept.reason, kept.detail)
+
+    def lost(self, turn: Turn, job: Job, reason: str, detail: str) -> None:
+        """The job's worker died under it or was ended for it."""
+        self._follow(turn, job, Failure(FailureKind.EXHAUSTED, reason, detail))
+
+    def failed(self, turn: Turn, job: Job, failure: Failure) -> None:
+        """The attempt did not end well: what follows is `core.retry`'s to say."""
+        self._follow(turn, job, failure)
+
+    # ---- replacing --------------------------------------------------------------------------------------------------
+
+    def prepared(self, turn: Turn, job: Job, event: e.Prepared) -> None:
+        """The result is ready on disk. The intent becomes durable before anything happens at the path."""
+        job.result_sha256 = event.sha256
+        intent = Intent(job.ref, event.temp_name, event.original, event.result, event.sha256, job.record.sha256)
+        turn.record(c.SaveIntent(intent))
+        turn.act(c.Exchange(intent))
+
+    def exchanged(self, turn: Turn, job: Job, event: e.Exchanged) -> None:
+        """The result stands at the path: receipt, and the end."""
+        before, after, sha256 = job.record.identity.size, event.result.size, job.result_sha256
+        turn.record(c.DropIntent(job.ref))
+        turn.record(c.SaveReceipt(Receipt(job.ref, job.record.sha256, sha256, before, after, job.settings.profile)))
+        job.record = replace(job.record, identity=event.result, bytes_before=before, bytes_after=after, sha256=sha256)
+        self._story.counts["bytes_before"] += before
+        self._story.counts["bytes_after"] += after
+        detail = f"{show_bytes(before)} -> {show_bytes(after)} (-{(before - after) / before:.1%})"
+        self._end(turn, job, JobState.DONE, "optimized", detail)
+
+    def replace_failed(self, turn: Turn, job: Job, failure: Failure) -> None:
+        if failure.reason != UNFINISHED:
+            turn.record(c.DropIntent(job.ref))
+        self.failed(turn, job, failure)
+
+    # ---- what follows -----------------------------------------------------------------------------------------------
+
+    def _follow(self, turn: Turn, job: Job, failure: Failure) -> None:
+        then = retry.after(failure, job.record.attempts, self._deferrals[job.ref])
+        if then.blame:
+            job.record = replace(job.record, attempts=job.record.attempts + 1)
+            job.solo = then.solo
+        if then.state is JobState.QUEUED:
+            self.back_to_queue(turn, job, failure.reason, f"{failure.detail}; tried once more, alone")
+        elif then.state is JobState.DEFERRED:
+            self._wait(turn, job, failure, then.delay_s)
+        elif then.state is JobState.SETTLING:
+            self._forget(job)
+            text = f"{failure.reason}: {failure.detail}; looked at again"
+            self._story.move(turn, job.record, JobState.SETTLING, text=text)
+            self._attend(turn, job.ref, HintKind.CREATED, True)
+        else:
+            self._end(turn, job, then.state, failure.reason, failure.detail)
+
+    def _wait(self, turn: Turn, job: Job, failure: Failure, delay_s: float) -> None:
+        job.stage = Stage.WAITING
+        job.reserved_bytes = 0
+        job.due_s = turn.now_s + delay_s
+        self._deferrals[job.ref] += 1
+        detail = f"{failure.detail}; tried again in {delay_s:.0f} s"
+        job.record = self._story.move(turn, job.record, JobState.DEFERRED, failure.reason, detail)
+        self.deferred.add(job.ref)
+        self._story.announce(turn, job.record)
+
+    def _end(self, turn: Turn, job: Job, state: JobState, reason: str, detail: str) -> None:
+        self._forget(job)
+        self.forgive(job.ref)
+        job.record = self._story.move(turn, job.record, state, reason, detail)
+        self._story.announce(turn, job.record)
+        if job.hinted_again:
+            self._attend(turn, job.ref, HintKind.CLOSED, False)
+
+    def _new(self, record: FileRecord, folder: e.FolderPolicy) -> Job:
+        self._seq += 1
+        domain = Domain(record.ref.root, record.uid)
+        job = Job(record, domain, folder.priority, folder.settings, self._seq)
+        self.by_ref[record.ref] = job
+        return job
+
+    def _forget(self, job: Job) -> None:
+        self.by_ref.pop(job.ref, None)
+        self.deferred.discard(job.ref)
+        self.held.discard(job.ref)

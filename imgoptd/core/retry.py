@@ -1,0 +1,43 @@
+"""What each kind of failure leads to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgoptd.core.model import Failure, FailureKind, JobState
+
+MAX_BLAMED_ATTEMPTS = 2
+"""Attempts that may end with a lost worker, a timeout or exhausted memory before the file is quarantined."""
+FIRST_DELAY_S = 5.0
+LONGEST_DELAY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    state: JobState
+    delay_s: float = 0.0
+    blame: bool = False
+    """Counts against the file."""
+    solo: bool = False
+    """The next attempt runs alone and may take twice the memory."""
+
+
+def after(failure: Failure, blamed: int, deferrals: int) -> Next:
+    """What follows a failure, given the attempts already blamed on the file and how often it was deferred in a row."""
+    kind = failure.kind
+    if kind is FailureKind.REJECTED:
+        return Next(JobState.SKIPPED)
+    if kind in (FailureKind.CORRUPT, FailureKind.UNVERIFIED):
+        return Next(JobState.QUARANTINED)
+    if kind is FailureKind.CHANGED:
+        return Next(JobState.SETTLING)
+    if kind is FailureKind.TRANSIENT:
+        return Next(JobState.DEFERRED, delay_s=min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(deferrals, 20)))
+    return lost(blamed)
+
+
+def lost(blamed: int) -> Next:
+    """The attempt took its worker with it, ran out of time, or ran out of memory."""
+    if blamed + 1 >= MAX_BLAMED_ATTEMPTS:
+        return Next(JobState.QUARANTINED, blame=True)
+    return Next(JobState.QUEUED, blame=True, solo=True)

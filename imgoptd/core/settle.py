@@ -1,0 +1,120 @@
+"""When is a file that drew attention complete? A state machine over hints and looks, one candidate for each path.
+
+A close-write or a move into place, with a read lease granted, on a filesystem that reports closes: at once. Otherwise
+size and mtime unchanged for `settle`, and then nobody may hold it open for writing. A file hinted at again within
+`settle` of an earlier hint has a writer that closes between pieces: it waits for quiet.
+"""
+
+from __future__ import annotations
+
+import heapq
+from dataclasses import dataclass
+
+from imgoptd.core.model import FileRef, HintKind, Identity, Lease, Look
+
+STRONG = frozenset({HintKind.CLOSED, HintKind.MOVED})
+BUSY_RETRY_MAX_S = 60.0
+"""The longest wait between two looks at a file that somebody keeps open for writing."""
+
+
+@dataclass(slots=True)
+class Candidate:
+    ref: FileRef
+    settle_s: float
+    live: bool = False
+    """Some hint came from the watcher: somebody has just done something to the file."""
+    fresh: bool = False
+    """It has just come or changed, as far as we know; not so what a rescan found."""
+    strong: bool = False
+    quiet_needed: bool = False
+    hinted_s: float = 0.0
+    identity: Identity | None = None
+    since_s: float = 0.0
+    """When `identity` was first seen."""
+    busy_looks: int = 0
+    due_s: float | None = None
+    """Next look; None while a look is under way."""
+    hint_during_look: bool = False
+
+
+class Settler:
+    """All candidates. `due` hands each one out once; `looked` takes the answer and says whether it is settled."""
+
+    def __init__(self) -> None:
+        self.candidates: dict[FileRef, Candidate] = {}
+        self._heap: list[tuple[float, FileRef]] = []
+
+    def hint(self, ref: FileRef, kind: HintKind, settle_s: float, now_s: float, *, quiet: bool = False) -> None:
+        """Something happened at the path. `quiet` asks for quiet time whatever the kind of the hint."""
+        candidate = self.candidates.get(ref)
+        first = candidate is None
+        if candidate is None:
+            candidate = self.candidates[ref] = Candidate(ref, settle_s)
+        live = kind not in (HintKind.FOUND, HintKind.ARRIVED)
+        if not first and live and candidate.strong and kind in STRONG and now_s - candidate.hinted_s < settle_s:
+            candidate.quiet_needed = True
+        candidate.quiet_needed = candidate.quiet_needed or quiet
+        if live:
+            candidate.hinted_s = now_s
+            candidate.live = True
+        candidate.fresh = candidate.fresh or kind is not HintKind.FOUND
+        candidate.strong = candidate.strong or kind in STRONG
+        candidate.busy_looks = 0
+        if candidate.due_s is None and not first:
+            candidate.hint_during_look = True
+        else:
+            self._schedule(candidate, now_s)
+
+    def due(self, now_s: float) -> list[FileRef]:
+        """The candidates to look at now; each stays out until `looked` is called for it."""
+        found = []
+        while self._heap and self._heap[0][0] <= now_s:
+            due_s, ref = heapq.heappop(self._heap)
+            candidate = self.candidates.get(ref)
+            if candidate is not None and candidate.due_s == due_s:
+                candidate.due_s = None
+                found.append(ref)
+        return found
+
+    def next_due_s(self) -> float | None:
+        """When the next look is due, or None with nothing to look at."""
+        while self._heap:
+            due_s, ref = self._heap[0]
+            candidate = self.candidates.get(ref)
+            if candidate is not None and candidate.due_s == due_s:
+                return due_s
+            heapq.heappop(self._heap)
+        return None
+
+    def looked(self, ref: FileRef, look: Look, now_s: float) -> bool:
+        """Take the look at a regular file in; True when it is settled (the caller then calls `drop`)."""
+        candidate = self.candidates[ref]
+        if look.identity != candidate.identity:
+            candidate.identity = look.identity
+            candidate.since_s = now_s
+        if candidate.hint_during_look:
+            # The file moved on while it was looked at: that look proves nothing.
+            candidate.hint_during_look = False
+            self._schedule(candidate, now_s + (candidate.settle_s if candidate.quiet_needed else 0.0))
+            return False
+        if look.lease is Lease.BUSY:
+            candidate.busy_looks += 1
+            candidate.quiet_needed = candidate.quiet_needed or candidate.busy_looks > 1
+            wait_s = min(BUSY_RETRY_MAX_S, max(0.05, candidate.settle_s) * 2.0 ** (candidate.busy_looks - 1))
+            self._schedule(candidate, now_s + wait_s)
+            return False
+        at_once = (
+            candidate.strong and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
+        )
+        if at_once or now_s - candidate.since_s >= candidate.settle_s:
+            return True
+        self._schedule(candidate, candidate.since_s + candidate.settle_s)
+        return False
+
+    def drop(self, ref: FileRef) -> None:
+        """Forget the candidate: it is settled, gone, or none of our business."""
+        self.candidates.pop(ref, None)
+
+    def _schedule(self, candidate: Candidate, due_s: float) -> None:
+        candidate.due_s = due_s
+        heapq.heappush(self._heap, (due_s, candidate.ref))

@@ -1,0 +1,245 @@
+"""What the control interface shows of the daemon, and asks of it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from imgoptd.adapters.control import NotSeen, NotWatched
+from imgoptd.adapters.store_thread import StoreThread
+from imgoptd.core.engine import Engine
+from imgoptd.core.job import Job, Stage
+from imgoptd.core.model import FileRecord, FileRef, JobState
+from imgoptd.core.text import show_path
+from imgoptd.daemon.folders import Folders
+
+RESTING = frozenset({JobState.DONE, JobState.SKIPPED, JobState.QUARANTINED, JobState.HELD, JobState.DEFERRED})
+WAIT_LOOK_S = 0.5
+"""How often a waiting client's files are looked at although no turn was made."""
+
+
+class Backend:
+    """Answers from the engine's state and the store; it decides nothing."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        store: StoreThread,
+        folders: Folders,
+        reload: Callable[[], Awaitable[dict[str, Any]]],
+    ) -> None:
+        self._engine = engine
+        self._store = store
+        self._folders = folders
+        self._reload = reload
+        self._waiting: set[asyncio.Event] = set()
+        self._started_s = time.monotonic()
+        self.totals: dict[str, int] = {}
+        """All-time totals of the store at the start of this run."""
+
+    def status(self) -> dict[str, Any]:
+        engine = self._engine
+        inputs = engine.dispatcher.inputs()
+        counts = engine.story.counts
+        sensed = engine.dispatcher.sensed
+        last = engine.dispatcher.scaler.last
+        busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
+        wanted = engine.dispatcher.wanted
+        running = max(1, min(inputs.workers_max, wanted))
+        done = self._counts()
+        saved = _bytes(counts["bytes_before"], counts["bytes_after"])
+        return {
+            "state": "draining" if engine.dispatcher.draining else "running",
+            "generation": engine.generation,
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "workers": {
+                "wanted": wanted,
+                "running": inputs.workers,
+                "busy": busy,
+                "min": inputs.workers_min,
+                "max": inputs.workers_max,
+            },
+            "backlog": {
+                "jobs": inputs.backlog_jobs,
+                "bytes": engine.jobs.backlog.bytes,
+                "cpu_s": round(inputs.backlog_cpu_s, 3),
+                "eta_s": round(inputs.backlog_cpu_s / running, 3),
+                "settling": len(engine.intake.settler.candidates),
+            },
+            "counts": done,
+            "bytes": saved,
+            "total": {
+                "counts": {
+                    name: done[name] + (self.totals.get(name, 0) if name not in ("held", "deferred") else 0)
+                    for name in done
+                },
+                "bytes": _bytes(
+                    counts["bytes_before"] + self.totals.get("bytes_before", 0),
+                    counts["bytes_after"] + self.totals.get("bytes_after", 0),
+                ),
+            },
+            "pressure": {
+                "memory_some_avg10": sensed.psi_some_avg10,
+                "available_bytes": sensed.available_bytes,
+                "budget_bytes": inputs.budget_bytes
+                if inputs.budget_bytes is not None
+                else engine.dispatcher.memory().largest_job_bytes(),
+                "reserved_bytes": inputs.reserved_bytes,
+            },
+            "scaling": {
+                "state": engine.dispatcher.state,
+                "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
+            },
+            "folders": [
+                {"path": watch.path, "profile": watch.profile, "trouble": self._folders.troubles().get(watch.path, "")}
+                for watch in self._folders.roots()
+            ],
+        }
+
+    def _counts(self) -> dict[str, int]:
+        engine = self._engine
+        counts = engine.story.counts
+        return {
+            "done": counts[JobState.DONE],
+            "skipped": counts[JobState.SKIPPED],
+            "held": len(engine.jobs.held),
+            "deferred": len(engine.jobs.deferred),
+            "quarantined": counts[JobState.QUARANTINED],
+        }
+
+    def workers(self) -> list[dict[str, Any]]:
+        now_s = time.monotonic()
+        return [
+            {
+                "worker": worker.id,
+                "pid": worker.pid,
+                "state": worker.state,
+                "job": worker.tasks[0].ref.full if worker.tasks else None,
+                "queued": max(0, len(worker.tasks) - 1),
+                "cpu_s": round(worker.cpu_s, 3),
+                "rss_bytes": worker.rss_bytes,
+                "peak_bytes": worker.peak_bytes,
+                "reserved_bytes": worker.reserved_bytes,
+                "jobs_done": worker.jobs_done,
+                "bytes_in": worker.bytes_in,
+                "bytes_out": worker.bytes_out,
+                "age_s": round(now_s - worker.started_s, 3),
+                "folder": worker.domain.root,
+                "uid": worker.domain.uid,
+            }
+            for worker in self._engine.fleet.workers.values()
+        ]
+
+    async def why(self, path: bytes) -> dict[str, Any]:
+        ref = self._watched(path)
+        record = await self._store.file(ref)
+        steps = await self._store.history(ref)
+        state, reason, detail = self._state(ref, record)
+        if not state:
+            ignored = self._folders.ignored(ref)
+            if ignored is None:
+                raise NotSeen(path)
+            state, reason, detail = JobState.SKIPPED, "excluded", f"the folder's rules leave it alone: {ignored}"
+        facts = record.facts if record else None
+        return {
+            "path": path,
+            "state": state,
+            "reason": reason,
+            "detail": detail,
+            "bytes_before": record.bytes_before if record else 0,
+            "bytes_after": record.bytes_after if record else 0,
+            "sha256": record.sha256 if record else "",
+            "attempts": record.attempts if record else 0,
+            "format": facts.format if facts else "",
+            "width": facts.width if facts else 0,
+            "height": facts.height if facts else 0,
+            "estimate": _estimate(self._engine.jobs.by_ref.get(ref)),
+            "steps": [{"time": time_s, "step": step, "text": text} for time_s, step, text in steps],
+        }
+
+    async def wait(self, paths: Sequence[bytes], timeout_s: float | None) -> list[dict[str, Any]]:
+        refs = [self._watched(path) for path in paths]
+        deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
+        turned = asyncio.Event()
+        self._waiting.add(turned)
+        try:
+            while True:
+                turned.clear()
+                records = await self._store.files(refs)
+                answers = [self._answer(*one) for one in zip(refs, paths, records, strict=True)]
+                left_s = WAIT_LOOK_S if deadline_s is None else min(WAIT_LOOK_S, deadline_s - time.monotonic())
+                if left_s <= 0 or all(answer["finished"] for answer in answers):
+                    return answers
+                try:
+                    async with asyncio.timeout(left_s):
+                        await turned.wait()
+                except TimeoutError:
+                    pass  # look again: the file on disk may have changed without a turn
+        finally:
+            self._waiting.discard(turned)
+
+    def turned(self) -> None:
+        """A turn is over: whoever waits for a file looks again."""
+        for event in self._waiting:
+            event.set()
+
+    async def reload(self) -> dict[str, Any]:
+        return await self._reload()
+
+    def _answer(self, ref: FileRef, path: bytes, record: FileRecord | None) -> dict[str, Any]:
+        state, reason, detail = self._state(ref, record)
+        if not state and (ignored := self._folders.ignored(ref)) is not None:
+            state, reason, detail = JobState.SKIPPED, "excluded", f"the folder's rules leave it alone: {ignored}"
+        finished = state in RESTING and (record is None or self._is_about_now(record))
+        return {"path": path, "state": state, "reason": reason, "detail": detail, "finished": finished}
+
+    def _is_about_now(self, record: FileRecord) -> bool:
+        """Does the row speak of what stands at the path now, and not of what stood there before?"""
+        try:
+            status = os.lstat(record.ref.full)
+        except OSError:
+            return True  # gone or unreachable: the row is all there is
+        if record.identity.ino == 0:
+            return record.reason == "unreadable"
+        return record.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    def _state(self, ref: FileRef, record: FileRecord | None) -> tuple[str, str, str]:
+        """What the engine knows comes first: it is ahead of the store by a turn."""
+        if ref in self._engine.intake.settler.candidates:
+            return JobState.SETTLING, "", "it is looked at until it is complete"
+        job = self._engine.jobs.by_ref.get(ref)
+        if job is not None:
+            state = JobState.ACTIVE if job.stage is Stage.REPLACING else job.record.state
+            return state, job.record.reason, job.record.detail
+        if record is None:
+            return "", "", ""
+        return record.state, record.reason, record.detail
+
+    def _watched(self, path: bytes) -> FileRef:
+        ref = self._folders.covering(path)
+        if ref is None:
+            raise NotWatched(path)
+        return ref
+
+    def summary(self) -> str:
+        """One line for `systemctl status`."""
+        engine = self._engine
+        inputs = engine.dispatcher.inputs()
+        troubled = [show_path(root) for root in self._folders.troubles()]
+        busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
+        text = f"watching {len(self._folders.roots()) - len(troubled)} folders, {inputs.backlog_jobs} jobs, "
+        text += f"{busy} of {inputs.workers} workers busy, {engine.story.counts[JobState.DONE]} done"
+        return f"NOT watching {', '.join(troubled)}; {text}" if troubled else text
+
+
+def _bytes(before: int, after: int) -> dict[str, int]:
+    return {"before": before, "after": after, "saved": before - after}
+
+
+def _estimate(job: Job | None) -> dict[str, Any] | None:
+    if job is None or job.record.facts is None:
+        return None
+    return {"memory_bytes": job.estimate.memory_bytes, "cpu_s": round(job.estimate.cpu_s, 3)}

@@ -1,0 +1,291 @@
+"""The running daemon: everything wired together, signals, reload, and the way out."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from imgoptd.adapters import notify
+from imgoptd.adapters.control import Control
+from imgoptd.adapters.journald import Log
+from imgoptd.adapters.look import ignore_lease_signals
+from imgoptd.adapters.pool import Pool
+from imgoptd.adapters.sensors import Sensors
+from imgoptd.adapters.store import StoreError
+from imgoptd.adapters.store_thread import StoreThread
+from imgoptd.adapters.watcher import Watcher
+from imgoptd.config.diff import diff
+from imgoptd.config.load import ConfigError, load
+from imgoptd.config.schema import Config
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.engine import Engine
+from imgoptd.core.model import JobState
+from imgoptd.core.text import show_bytes, show_path
+from imgoptd.daemon.backend import Backend
+from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.loop import Loop
+from imgoptd.daemon.policy import configured
+from imgoptd.daemon.supervisor import Supervisor
+
+CANDIDATES_MOST = 20_000
+"""A scan waits while more files than this are being looked at or are queued unprobed."""
+EDGE_THREADS = 4
+NOBODY_UID = 65534
+"""Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
+STATUS_S = 5.0
+"""How often the line for `systemctl status` is sent anew, at most."""
+
+
+class Service:
+    """One run of the daemon. `run` returns the exit status."""
+
+    def __init__(self, config: Config, log: Log, *, once: bool) -> None:
+        """`once`: treat what stands in the folders, then end; nothing is watched and no socket is served."""
+        self._config = config
+        self._log = log
+        self._once = once
+        self._engine = Engine()
+        self._sensors = Sensors()
+        self._generation = 1
+        self._stops = 0
+        self._reloading = asyncio.Lock()
+        self._ping_every_s = notify.watchdog_interval_s()
+        self._pinged_s = self._status_s = 0.0
+        self._edge = ThreadPoolExecutor(EDGE_THREADS, thread_name_prefix="edge")
+        self._watcher: Watcher | None = None
+
+    async def run(self) -> int:
+        """Raises StoreError, ControlSocketError before anything was started."""
+        ignore_lease_signals()
+        store = await StoreThread.open(self._config.daemon.state_dir)
+        try:
+            return await self._run(store)
+        finally:
+            await store.close()
+            self._edge.shutdown(cancel_futures=True)
+
+    async def _run(self, store: StoreThread) -> int:
+        loop = asyncio.get_running_loop()
+        if store.opened_fresh_because:
+            state_dir = show_path(os.fsencode(self._config.daemon.state_dir))
+            self._log.say("store-damaged", store.opened_fresh_because, 2, STATE_DIR=state_dir)
+        turns = Loop(self._engine, store, self._perform, self._after_turn, self._store_failed)
+        self._turns = turns
+        self._pool = Pool(
+            turns.post,
+            nice=self._config.workers.nice,
+            drop_uid=NOBODY_UID if os.geteuid() == 0 else None,
+            oom_kills=self._sensors.oom_kills,
+        )
+        if not self._once:
+            self._watcher = Watcher(self._wake_from(loop))
+        async with asyncio.TaskGroup() as tasks:
+            self._wire(tasks, store)
+            control = Control(
+                os.fsencode(self._config.daemon.control),
+                self._backend,
+                lambda trace: self._log.say("error", trace.strip().splitlines()[-1], 3),
+            )
+            try:
+                if not self._once:
+                    await control.start()
+                self._pool.open()
+                self._take_signals()
+                await self._begin(store)
+                watch_over = tasks.create_task(self._folders.watch_over())
+                await turns.run(self._finished, self._ping_every_s)
+                watch_over.cancel()
+            finally:
+                await self._end(control)
+        self._supervisor.close()
+        self._say_goodbye()
+        return self._exit_status()
+
+    def _wake_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
+        """What the watcher's threads call when they have heard something."""
+
+        def wake() -> None:
+            loop.call_soon_threadsafe(self._folders.hear)
+
+        return wake
+
+    def _wire(self, tasks: asyncio.TaskGroup, store: StoreThread) -> None:
+        self._folders = Folders(
+            self._turns.post,
+            tasks,
+            self._edge,
+            store=store,
+            log=self._log,
+            watcher=self._watcher,
+            has_room=lambda: self._engine.unfinished() < CANDIDATES_MOST,
+        )
+        self._supervisor = Supervisor(
+            self._turns.post,
+            tasks,
+            self._edge,
+            store=store,
+            pool=self._pool,
+            folders=self._folders,
+            log=self._log,
+            sensors=self._sensors,
+            spool_dir=os.fsencode(self._config.daemon.state_dir),
+        )
+        self._backend = Backend(self._engine, store, self._folders, self.reload)
+
+    # ---- the way in -------------------------------------------------------------------------------------------------
+
+    async def _begin(self, store: StoreThread) -> None:
+        """Restore what the last run left, watch the folders, and say that we are ready."""
+        post = self._turns.post
+        self._backend.totals = await store.totals()
+        self._supervisor.sense()
+        post(self._configured())
+        intents = await self._folders.load_intents()
+        await self._folders.apply(self._config.watches)
+        # After the folders put interrupted replaces right: what is finished now is no job any more.
+        unfinished = await store.unfinished()
+        for record in unfinished:
+            post(e.Recovered(record))
+        if unfinished or intents:
+            text = f"the last run left {len(unfinished)} files to do and {intents} replaces to put right"
+            self._log.say("recovery", text, 5, JOBS=len(unfinished), INTENTS=intents)
+        self._log.say("start", self._greeting(), 5)
+        notify.ready(self._backend.summary())
+
+    def _greeting(self) -> str:
+        if self._once:
+            return f"optimising what stands in {self._folder_names()}"
+        return f"ready: drop images into {self._folder_names()}"
+
+    def _folder_names(self) -> str:
+        return ", ".join(f"{show_path(watch.path)} ({watch.profile})" for watch in self._config.watches)
+
+    def _configured(self) -> e.Configured:
+        return configured(self._config, self._generation, self._sensors.limits(), all_is_new=self._once)
+
+    # ---- turns ------------------------------------------------------------------------------------------------------
+
+    def _perform(self, actions: Sequence[c.Action]) -> None:
+        self._supervisor.perform(actions)
+
+    def _after_turn(self) -> None:
+        """A full healthy turn lies behind us: sign of life, status line, and those who wait for a file."""
+        now_s = time.monotonic()
+        if self._ping_every_s is not None and now_s - self._pinged_s >= self._ping_every_s / 2:
+            self._pinged_s = now_s
+            notify.watchdog()
+        if now_s - self._status_s >= STATUS_S:
+            self._status_s = now_s
+            notify.status(self._backend.summary())
+        self._backend.turned()
+
+    def _store_failed(self, error: StoreError, delay_s: float) -> None:
+        text = f"the store cannot be written: {error}; nothing is done until it can, next try in {delay_s:.0f} s"
+        self._log.say("error", text, 2)
+        notify.status(text)
+
+    def _finished(self) -> bool:
+        if self._engine.drained():
+            return True
+        if self._once and not self._stops and self._engine.at_rest():
+            self._stops = 1
+            self._turns.post(e.DrainRequested())
+        return False
+
+    # ---- signals ----------------------------------------------------------------------------------------------------
+
+    def _take_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+
+    def stop(self) -> None:
+        """The first time: drain. The second: at once; what was running is done again at the next start."""
+        self._stops += 1
+        if self._stops > 1:
+            self._log.say("drain", "stopping at once: what was running is done again at the next start", 4, JOBS=0)
+            self._turns.stop()
+            return
+        notify.stopping("finishing what runs")
+        self._turns.post(e.DrainRequested())
+        asyncio.get_running_loop().call_later(self._config.daemon.stop_timeout_s * 0.9, self._give_up)
+
+    def _give_up(self) -> None:
+        timeout_s = self._config.daemon.stop_timeout_s
+        text = f"stop_timeout ({timeout_s:.0f} s) is nearly over: what still runs is done again at the next start"
+        self._log.say("drain", text, 4, JOBS=self._engine.fleet.running_jobs())
+        self._turns.stop()
+
+    def _hang_up(self) -> None:
+        self._reload_task = asyncio.get_running_loop().create_task(self.reload())
+
+    async def reload(self) -> dict[str, Any]:
+        """Load the file again and swap the configuration, or keep the old one and say why."""
+        async with self._reloading:
+            notify.reloading()
+            try:
+                return await self._reload()
+            finally:
+                notify.ready(self._backend.summary())
+
+    async def _reload(self) -> dict[str, Any]:
+        source = self._config.source
+        try:
+            new = await asyncio.get_running_loop().run_in_executor(self._edge, load, source)
+        except ConfigError as error:
+            text = f"reload refused, the configuration in force stays: {error}"
+            self._log.say("reload-failed", text, 3, GENERATION=self._generation)
+            return {"ok": False, "changes": [], "error": str(error), "generation": self._generation}
+        changes = [str(change) for change in diff(self._config, new)]
+        self._config = new
+        self._generation += 1
+        self._pool.nice = new.workers.nice
+        self._turns.post(self._configured())
+        await self._folders.apply(new.watches)
+        text = f"configuration reloaded (generation {self._generation}): {'; '.join(changes) or 'nothing changed'}"
+        self._log.say("reload", text, 5, GENERATION=self._generation)
+        return {"ok": True, "changes": changes, "error": "", "generation": self._generation}
+
+    # ---- the way out ------------------------------------------------------------------------------------------------
+
+    async def _end(self, control: Control) -> None:
+        notify.stopping()
+        await control.stop()
+        if self._watcher is not None:
+            await asyncio.get_running_loop().run_in_executor(self._edge, self._watcher.stop)
+        self._folders.close()
+        await self._pool.close()
+
+    def _say_goodbye(self) -> None:
+        counts = self._engine.story.counts
+        saved = show_bytes(counts["bytes_before"] - counts["bytes_after"])
+        text = f"stopped: {counts[JobState.DONE]} done, {counts[JobState.SKIPPED]} skipped, {saved} saved"
+        self._log.say("stop", text, 5)
+
+    def _exit_status(self) -> int:
+        if not self._once:
+            return 0
+        jobs = self._engine.jobs
+        return 1 if self._engine.story.counts[JobState.QUARANTINED] or jobs.deferred or self._engine.unfinished() else 0
+
+
+def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | None = None) -> int:
+    """Load the configuration and run until told to stop. Raises ConfigError, StoreError, ControlSocketError."""
+    config = load(config_path)
+    log = make_log(config) if make_log is not None else Log(config.daemon.log)
+    try:
+        return asyncio.run(_run(config, log, once))
+    finally:
+        log.close()
+
+
+async def _run(config: Config, log: Log, once: bool) -> int:
+    return await Service(config, log, once=once).run()

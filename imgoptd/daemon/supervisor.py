@@ -1,0 +1,235 @@
+"""Does what the engine asks for: commands become calls of adapters, their results events."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import traceback
+from collections import defaultdict
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from imgoptd.adapters import replace as swap
+from imgoptd.adapters.hashing import sha256_of
+from imgoptd.adapters.journald import Log
+from imgoptd.adapters.look import look
+from imgoptd.adapters.pool import Pool, WorkerGone
+from imgoptd.adapters.sensors import Sensors
+from imgoptd.adapters.store_thread import StoreThread
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, Look
+from imgoptd.core.text import show_path
+from imgoptd.daemon.folders import Folders
+from imgoptd.wire.messages import OptimizeTask
+
+LOOKS_AT_ONCE = 128
+"""Looks done in one go by a thread."""
+
+T = TypeVar("T")
+
+
+class Supervisor:
+    def __init__(
+        self,
+        post: Callable[[e.Event], None],
+        tasks: asyncio.TaskGroup,
+        edge: ThreadPoolExecutor,
+        *,
+        store: StoreThread,
+        pool: Pool,
+        folders: Folders,
+        log: Log,
+        sensors: Sensors,
+        spool_dir: bytes,
+    ) -> None:
+        """`edge`: the threads in which calls that may block are made."""
+        self._post = post
+        self._tasks = tasks
+        self._edge = edge
+        self._store = store
+        self._pool = pool
+        self._folders = folders
+        self._log = log
+        self._sensors = sensors
+        self._spool_dir = spool_dir
+        self._open: dict[FileRef, swap.OpenJob] = {}
+        """The descriptors of each job from its start to its end."""
+        self._warned_not_atomic: set[bytes] = set()
+
+    def perform(self, actions: Sequence[c.Action]) -> None:
+        """Start everything; nothing here waits."""
+        looks: list[FileRef] = []
+        probes: dict[int, list[c.SendProbe]] = defaultdict(list)
+        for action in actions:
+            match action:
+                case c.LookAt(ref):
+                    looks.append(ref)
+                case c.SendProbe(worker):
+                    probes[worker].append(action)
+                case c.SendJob():
+                    self._begin(self._send_job(action))
+                case c.Prepare(ref, size):
+                    self._begin(self._prepare(ref, size))
+                case c.Exchange():
+                    self._begin(self._exchange(action))
+                case c.Discard(ref):
+                    self._close(ref)
+                case c.StartWorker(worker):
+                    self._pool.start(worker)
+                case c.RetireWorker(worker):
+                    self._pool.retire(worker)
+                case c.KillWorker(worker):
+                    self._pool.kill(worker)
+                case c.Sense():
+                    self.sense()
+                case c.Announce():
+                    self._log.emit(action)
+        for start in range(0, len(looks), LOOKS_AT_ONCE):
+            self._begin(self._look(looks[start : start + LOOKS_AT_ONCE]))
+        for worker, batch in probes.items():
+            self._begin(self._send_probes(worker, batch))
+
+    def sense(self) -> None:
+        template = self._pool.template_pid
+        self._post(self._sensors.read(self._pool.pids(), [template] if template else []))
+
+    def close(self) -> None:
+        """Let go of every job: results that were not committed cease to exist."""
+        for ref in list(self._open):
+            self._close(ref)
+
+    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.create_task(work)
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._edge, call)
+
+    # ---- looking ----------------------------------------------------------------------------------------------------
+
+    async def _look(self, refs: Sequence[FileRef]) -> None:
+        await self._folders.finish_replaces(refs)
+        looks = await self._in_thread(lambda: [self._look_at(ref) for ref in refs])
+        known = await self._store.files(refs)
+        for ref, seen, record in zip(refs, looks, known, strict=True):
+            self._post(e.Looked(ref, seen, record))
+
+    def _look_at(self, ref: FileRef) -> Look:
+        folder = self._folders.folder(ref.root)
+        if folder is None:
+            return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
+        try:
+            return look(folder, ref.path)
+        except Exception as error:  # one file's trouble, ours or the system's, must not stop the others
+            self._fault(ref, error)
+            return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
+
+    # ---- handing over -----------------------------------------------------------------------------------------------
+
+    async def _send_probes(self, worker: int, batch: Sequence[c.SendProbe]) -> None:
+        opened = await self._in_thread(lambda: [self._guarded(one.ref, self._open_input, one) for one in batch])
+        for one, result in zip(batch, opened, strict=True):
+            if isinstance(result, Failure):
+                self._post(e.TaskRefused(worker, one.ref, result))
+                continue
+            try:
+                self._pool.send_probe(worker, one.ref, result)
+            except WorkerGone:
+                self._post(e.TaskRefused(worker, one.ref, None))
+            finally:
+                os.close(result)
+
+    def _open_input(self, command: c.SendProbe) -> int:
+        return swap.open_input(self._folders.held(command.ref.root), command.ref.path, command.identity)
+
+    async def _send_job(self, command: c.SendJob) -> None:
+        opened = await self._in_thread(lambda: self._guarded(command.ref, self._open_job, command))
+        if isinstance(opened, Failure):
+            self._post(e.TaskRefused(command.worker, command.ref, opened))
+            return
+        job, sha256 = opened
+        own = await self._store.is_result(sha256)
+        if own or sha256 == command.known_sha256:
+            job.close()
+            self._post(e.Recognised(command.worker, command.ref, sha256, own))
+            return
+        self._open[command.ref] = job
+        task = OptimizeTask(0, command.facts, command.settings)
+        try:
+            fds = [job.input_fd, job.output_fd]
+            self._pool.send_job(command.worker, task, command.ref, fds, command.memory_bytes)
+        except WorkerGone:
+            self._close(command.ref)
+            self._post(e.TaskRefused(command.worker, command.ref, None))
+        else:
+            self._post(e.TaskStarted(command.worker, command.ref, sha256))
+
+    def _open_job(self, command: c.SendJob) -> tuple[swap.OpenJob, str]:
+        folder = self._folders.held(command.ref.root)
+        job = swap.open_job(folder, command.ref.path, command.identity, self._spool_dir)
+        try:
+            return job, sha256_of(job.input_fd)
+        except BaseException:
+            job.close()
+            raise
+
+    # ---- replacing --------------------------------------------------------------------------------------------------
+
+    async def _prepare(self, ref: FileRef, size_bytes: int) -> None:
+        job = self._open[ref]
+        result = await self._in_thread(lambda: self._guarded(ref, swap.prepare, job, size_bytes))
+        if isinstance(result, Failure):
+            self._replace_failed(ref, result)
+        else:
+            self._post(e.Prepared(ref, result.temp_name, job.identity, result.result, result.sha256))
+
+    async def _exchange(self, command: c.Exchange) -> None:
+        intent = command.intent
+        job = self._open[intent.ref]
+        done = await self._in_thread(lambda: self._guarded(intent.ref, swap.exchange, job, intent))
+        if isinstance(done, Failure):
+            if done.reason == swap.UNFINISHED:
+                self._folders.keep_unfinished(intent)
+            self._replace_failed(intent.ref, done)
+        elif isinstance(done, swap.Materialised):
+            self._post(e.Prepared(intent.ref, intent.temp_name, intent.original, done.result, intent.result_sha256))
+        else:
+            self._close(intent.ref)
+            if not done.atomic:
+                self._warn_not_atomic(intent.ref.root)
+            self._post(e.Exchanged(intent.ref, done.result))
+
+    def _replace_failed(self, ref: FileRef, failure: Failure) -> None:
+        self._close(ref)
+        self._post(e.ReplaceFailed(ref, failure))
+
+    def _warn_not_atomic(self, root: bytes) -> None:
+        if root not in self._warned_not_atomic:
+            self._warned_not_atomic.add(root)
+            text = f"the filesystem of {show_path(root)} cannot exchange two names; results are renamed over originals"
+            self._log.say("warning", text, 4, ROOT=show_path(root))
+
+    # ---- troubles ---------------------------------------------------------------------------------------------------
+
+    def _guarded(self, ref: FileRef, call: Callable[..., T], *arguments: object) -> T | Failure:
+        """In a thread: the result, or the failure as data, whatever went wrong."""
+        try:
+            return call(*arguments)
+        except swap.Refused as refused:
+            return refused.failure
+        except OSError as error:
+            return Failure(FailureKind.TRANSIENT, "io-error", error.strerror or str(error))
+        except Exception as error:  # a fault of ours costs this file's attempt, not the daemon
+            self._fault(ref, error)
+            return Failure(FailureKind.TRANSIENT, "internal", f"{type(error).__name__}: {error}")
+
+    def _fault(self, ref: FileRef, error: Exception) -> None:
+        lines = "".join(traceback.format_exception(error)).strip().splitlines()
+        text = f"internal error on {show_path(ref.full)}: {error}; please report it: {' | '.join(lines[-6:])}"
+        self._log.say("error", text, 3, PATH=show_path(ref.full))
+
+    def _close(self, ref: FileRef) -> None:
+        job = self._open.pop(ref, None)
+        if job is not None:
+            job.close()

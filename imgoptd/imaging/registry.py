@@ -1,0 +1,18 @@
+"""The formats that can be optimised."""
+
+from __future__ import annotations
+
+from imgoptd.imaging.codecs.base import Codec
+from imgoptd.imaging.codecs.jpeg import Jpeg
+from imgoptd.imaging.codecs.png import Png
+
+CODECS: tuple[Codec, ...] = (Jpeg(), Png())
+
+
+def by_content(head: bytes) -> Codec | None:
+    """The codec of a file that begins with `head`."""
+    return next((codec for codec in CODECS if codec.sniff(head)), None)
+
+
+def by_name(name: str) -> Codec | None:
+    return next((codec for codec in CODECS if codec.name == name), None)

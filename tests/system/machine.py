@@ -1,0 +1,185 @@
+"""A real systemd as PID 1, over a throw-away overlay of this machine's root: boots in a second, downloads nothing.
+
+All mounts live in a mount namespace of their own and everything that runs dies with the launcher, which dies with the
+test run: nothing is left behind, whatever happens to us. The real /tmp, /run and /etc are never touched.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parents[2]
+ENVIRONMENT = Path(sys.prefix)
+
+BOOT_TIMEOUT_S = 60.0
+COMMAND_TIMEOUT_S = 60.0
+
+TOOLS = ("systemd-nspawn", "unshare", "nsenter", "setpriv", "mount")
+
+# $1: scratch folder; $2: checkout; the rest: cgroup folders to join. nspawn's own filter would refuse Landlock.
+LAUNCHER = """
+set -e
+scratch=$1 checkout=$2
+shift 2
+for group do echo $$ >"$group/cgroup.procs"; done
+mount -t tmpfs -o size=1g,mode=755 tmpfs "$scratch"
+mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
+mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$scratch/root"
+exec systemd-nspawn --quiet --register=no --keep-unit --boot --private-network \
+    --machine="imgoptd-test-$$" --directory="$scratch/root" --bind-ro="$checkout" \
+    --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
+    systemd.unit=basic.target
+"""
+
+
+class CannotBoot(Exception):
+    """This machine cannot run a systemd for us; the sentence says why."""
+
+
+def why_not() -> str:
+    """The reason why this machine cannot boot one, or an empty string."""
+    if os.geteuid() != 0:
+        return "booting a systemd needs root"
+    missing = [tool for tool in TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"not installed: {', '.join(missing)}"
+    if not Path("/lib/systemd/systemd").exists():
+        return "not installed: systemd"
+    if "overlay" not in Path("/proc/filesystems").read_text():
+        return "this kernel has no overlay filesystem"
+    return ""
+
+
+class Machine:
+    """One booted systemd. `root` is its root folder, seen from here."""
+
+    def __init__(self) -> None:
+        self._scratch = Path(tempfile.mkdtemp(prefix="imgoptd-machine-", dir="/var/tmp"))
+        self._console = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the machine is
+        self._groups = _make_cgroups(f"imgoptd-machine-{os.getpid()}")
+        command = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"]
+        command += ["sh", "-c", LAUNCHER, "sh", str(self._scratch), str(CHECKOUT), *map(str, self._groups)]
+        self._launcher = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=self._console, stderr=self._console, start_new_session=True
+        )
+        self._leader = 0
+        try:
+            self._wait_until_booted()
+        except BaseException:
+            self.close()
+            raise
+        self.root = Path(f"/proc/{self._leader}/root")
+
+    def run(self, *command: str, check: bool = True, timeout_s: float = COMMAND_TIMEOUT_S) -> str:
+        """Run a command inside; its output, standard error included. With `check`, a failure raises and shows it."""
+        result = self.attempt(*command, timeout_s=timeout_s)
+        if check and result.returncode != 0:
+            raise AssertionError(f"{' '.join(command)}: exit {result.returncode}\n{result.stdout}")
+        return result.stdout
+
+    def attempt(self, *command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+        """Run a command inside, whatever its exit status."""
+        path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+        inside = ["nsenter", "--target", str(self._leader), "--all", "--", "env", "-i", path, "LC_ALL=C.UTF-8"]
+        return subprocess.run(
+            [*inside, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def close(self) -> None:
+        """Power off, or pull the plug; then nothing of it is left."""
+        if self._leader and self._launcher.poll() is None:
+            os.kill(self._leader, signal.SIGRTMIN + 4)  # poweroff.target
+            try:
+                self._launcher.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                os.kill(self._leader, signal.SIGKILL)
+        if self._launcher.poll() is None:
+            self._launcher.kill()
+        self._launcher.wait()
+        self._console.close()
+        for group in self._groups:
+            _remove_cgroup(group)
+        self._scratch.rmdir()
+
+    def _wait_until_booted(self) -> None:
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while time.monotonic() < deadline:
+            if self._launcher.poll() is not None:
+                raise CannotBoot(f"systemd-nspawn ended with {self._launcher.returncode}: {self._console_tail()}")
+            self._leader = self._leader or _find_systemd(self._launcher.pid)
+            if self._leader:
+                state = self.attempt("systemctl", "is-system-running").stdout.strip()
+                if state in ("running", "degraded"):
+                    return
+            time.sleep(0.05)
+        raise CannotBoot(f"systemd did not come up in {BOOT_TIMEOUT_S:.0f} s: {self._console_tail()}")
+
+    def _console_tail(self) -> str:
+        self._console.seek(0)
+        return self._console.read().decode(errors="replace")[-500:].strip()
+
+
+def _find_systemd(launcher: int) -> int:
+    """The systemd that nspawn (the launcher, after its exec) started: a child, or a child's child."""
+    for child in _children(launcher):
+        for pid in (child, *_children(child)):
+            try:
+                if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
+                    return pid
+            except FileNotFoundError:
+                continue
+    return 0
+
+
+def _children(pid: int) -> list[int]:
+    try:
+        return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def _make_cgroups(name: str) -> list[Path]:
+    """A cgroup of its own below ours in each hierarchy that the systemd inside manages: it makes none elsewhere."""
+    ours = {}
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        ours[controllers] = path
+    groups = []
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, point, kind, options, *_ = line.split()
+        below = ours.get("") if kind == "cgroup2" else None
+        if kind == "cgroup":
+            wanted = {"memory", "name=systemd"}.intersection(options.split(","))
+            below = ours.get(wanted.pop()) if wanted else None
+        if below is not None:
+            group = Path(point + below) / name
+            group.mkdir()
+            groups.append(group)
+    return groups
+
+
+def _remove_cgroup(group: Path) -> None:
+    """Remove it and all below; it empties a moment after its last process was waited for."""
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            for folder, _, _ in os.walk(group, topdown=False):
+                os.rmdir(folder)
+            return
+        except OSError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)

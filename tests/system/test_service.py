@@ -1,0 +1,200 @@
+"""The service under a real systemd: start, reload, stop, watchdog, journal, rights."""
+
+from __future__ import annotations
+
+from io import BytesIO
+
+import pytest
+from PIL import Image
+
+from tests import images
+from tests.system.conftest import CONFIG, MORE, PHOTOS, Service, until
+
+
+@pytest.fixture
+def started(service: Service) -> Service:
+    service.systemctl("start")
+    return service
+
+
+def test_the_installed_unit_is_what_systemd_understands(service: Service) -> None:
+    said = service.machine.run("systemd-analyze", "verify", "/usr/local/lib/systemd/system/imgoptd.service")
+
+    assert said == ""
+
+
+def test_the_unit_stays_as_closed_as_it_is(service: Service) -> None:
+    service.machine.run("systemd-analyze", "security", "--threshold=15", "imgoptd.service")
+
+
+def test_start_returns_when_the_daemon_watches(started: Service) -> None:
+    assert started.show("ActiveState") == "active"
+    assert started.show("StatusText") != ""
+    assert started.control("status")["state"] == "running"
+
+
+def test_it_runs_as_its_own_user_with_rights_over_files_alone(started: Service) -> None:
+    pid = started.show("MainPID")
+    status = started.machine.run("cat", f"/proc/{pid}/status")
+    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+
+    assert facts["Uid"].split()[0] == started.machine.run("id", "-u", "imgoptd").strip()
+    assert facts["NoNewPrivs"] == "1"
+    assert facts["CapEff"] == facts["CapBnd"] == "000000001000001b"  # chown, dac_override, fowner, fsetid; lease
+
+
+def test_a_dropped_image_comes_out_smaller_with_the_same_owner_mode_and_time(started: Service) -> None:
+    data = images.jpeg(images.photo())
+    path = started.put(f"{PHOTOS}/a.jpg", data)
+    before = path.stat()
+
+    started.wait_for_file(f"{PHOTOS}/a.jpg")
+
+    after = path.stat()
+    assert after.st_size < before.st_size
+    assert (after.st_uid, after.st_gid, after.st_mode) == (1000, 1000, before.st_mode)
+    assert after.st_mtime_ns == before.st_mtime_ns
+    with Image.open(BytesIO(data)) as old, Image.open(BytesIO(path.read_bytes())) as new:
+        assert old.tobytes() == new.tobytes()
+
+
+def test_a_set_uid_image_keeps_its_bit_and_its_bytes(started: Service) -> None:
+    data = images.jpeg(images.photo())
+    path = started.put(f"{PHOTOS}/odd.jpg", data, mode=0o4755)
+    until(lambda: started.control("status")["backlog"]["jobs"] == 0, "the backlog is empty")
+    started.machine.attempt("imgoptctl", "wait", "--timeout", "30", f"{PHOTOS}/odd.jpg")
+
+    assert path.stat().st_mode & 0o7777 == 0o4755
+    assert path.read_bytes() == data
+    assert [p.name for p in path.parent.iterdir()] == ["odd.jpg"]
+
+
+def test_reload_puts_a_new_folder_in_force(started: Service) -> None:
+    started.configure(PHOTOS, MORE)
+    started.systemctl("reload")
+    until(lambda: bool(started.entries("IMGOPTD_EVENT=reload")), "the reload is in the journal")
+
+    path = started.put(f"{MORE}/a.png", images.png(images.drawing()))
+    size = path.stat().st_size
+    started.wait_for_file(f"{MORE}/a.png")
+
+    assert path.stat().st_size < size
+    assert started.control("status")["generation"] == 2
+
+
+def test_reload_of_a_broken_configuration_keeps_the_old_one_and_says_why(started: Service) -> None:
+    started.configure(PHOTOS, extra="[workers]\nmaximum = 3")
+    started.systemctl("reload")
+    until(lambda: bool(started.entries("IMGOPTD_EVENT=reload-failed")), "the failed reload is in the journal")
+
+    message = started.entries("IMGOPTD_EVENT=reload-failed")[-1]["MESSAGE"]
+    assert CONFIG in message
+    assert "maximum" in message
+    started.put(f"{PHOTOS}/a.jpg", images.jpeg(images.photo()))
+    started.wait_for_file(f"{PHOTOS}/a.jpg")
+    assert started.control("status")["generation"] == 1
+
+
+def test_stop_drains_and_ends_with_success(started: Service) -> None:
+    for number in range(6):
+        started.put(f"{PHOTOS}/{number}.jpg", images.jpeg(images.photo(seed=number)))
+    started.systemctl("stop")
+
+    assert started.show("ActiveState") == "inactive"
+    assert started.show("Result") == "success"
+    assert started.show("ExecMainStatus") == "0"
+    leftover = {path.name for path in started.path(PHOTOS).iterdir()} - {f"{number}.jpg" for number in range(6)}
+    assert leftover == set()
+
+
+def test_what_stop_left_undone_is_done_after_the_next_start(started: Service) -> None:
+    names = [f"{PHOTOS}/{number}.jpg" for number in range(6)]
+    sizes = {name: started.put(name, images.jpeg(images.photo())).stat().st_size for name in names}
+    started.systemctl("stop")
+    started.systemctl("start")
+    for name in names:
+        started.wait_for_file(name)
+
+    assert all(started.path(name).stat().st_size < size for name, size in sizes.items())
+
+
+def test_the_journal_shows_scaling_with_its_inputs_and_explains_it(started: Service) -> None:
+    started.put(f"{PHOTOS}/a.jpg", images.jpeg(images.photo()))
+    started.wait_for_file(f"{PHOTOS}/a.jpg")
+
+    first = started.entries("IMGOPTD_EVENT=scale")[0]
+    assert first["SYSLOG_IDENTIFIER"] == "imgoptd"
+    assert (first["IMGOPTD_FROM"], first["IMGOPTD_REASON"]) == ("0", "backlog")
+    assert int(first["IMGOPTD_TO"]) >= 1
+    assert int(first["IMGOPTD_BACKLOG_JOBS"]) >= 1
+    assert int(first["IMGOPTD_AVAILABLE_BYTES"]) > 0
+    explained = started.machine.run("journalctl", "--catalog", "--no-pager", f"MESSAGE_ID={first['MESSAGE_ID']}")
+    assert "-- Subject: " in explained
+    assert "imgoptd[" in started.log()
+
+
+def test_the_watchdog_is_kept_happy(service: Service) -> None:
+    service.drop_in(WatchdogSec="1s")
+    service.systemctl("start")
+    first = service.show("WatchdogTimestampMonotonic")
+    until(lambda: service.show("WatchdogTimestampMonotonic") != first, "a watchdog ping")
+    service.machine.run("sleep", "2.5")  # longer than two watchdog periods: without pings it would be ended
+
+    assert service.show("NRestarts") == "0"
+    assert service.show("ActiveState") == "active"
+
+
+def test_a_daemon_that_hangs_is_replaced(service: Service) -> None:
+    service.drop_in(WatchdogSec="1s", RestartSec="100ms", TimeoutAbortSec="1s")
+    service.systemctl("start")
+    service.systemctl("kill", "--kill-who=main", "--signal=STOP")
+    until(lambda: service.show("NRestarts") == "1" and service.show("ActiveState") == "active", "a restart")
+
+    assert service.control("status")["state"] == "running"
+
+
+def test_a_killed_daemon_comes_back_and_finishes(service: Service) -> None:
+    service.drop_in(RestartSec="100ms")
+    service.systemctl("start")
+    path = service.put(f"{PHOTOS}/a.png", images.png(images.photo(800, 600)))
+    size = path.stat().st_size
+    service.systemctl("kill", "--kill-who=main", "--signal=KILL")
+    until(lambda: service.show("NRestarts") == "1" and service.show("ActiveState") == "active", "a restart")
+    service.wait_for_file(f"{PHOTOS}/a.png")
+
+    assert path.stat().st_size < size
+    assert [p.name for p in path.parent.iterdir()] == ["a.png"]
+
+
+def test_a_broken_configuration_is_one_line_and_no_restart_loop(service: Service) -> None:
+    service.configure(PHOTOS, extra="[daemon]\nstop_timeout = 'soon'")
+    result = service.machine.attempt("systemctl", "start", "imgoptd.service")
+
+    assert result.returncode != 0
+    assert service.show("ExecMainStatus") == "2"
+    assert service.show("NRestarts") == "0"
+    assert service.show("ActiveState") == "failed"
+    assert "stop_timeout" in service.log()
+    assert "Traceback" not in service.log()
+
+
+def test_the_daemon_runs_as_root_too(service: Service) -> None:
+    rights = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_LEASE CAP_SETUID CAP_SETGID CAP_KILL"
+    service.drop_in(User="root", Group="root", CapabilityBoundingSet=rights)
+    service.systemctl("start")
+    path = service.put(f"{PHOTOS}/a.jpg", images.jpeg(images.photo()))
+    size = path.stat().st_size
+    service.wait_for_file(f"{PHOTOS}/a.jpg")
+
+    assert path.stat().st_size < size
+    assert path.stat().st_uid == 1000
+
+
+def test_installing_again_changes_no_configuration(started: Service) -> None:
+    before = started.path(CONFIG).read_bytes()
+    venv = started.machine.run("readlink", "/usr/local/bin/imgoptd").strip().removesuffix("/bin/imgoptd")
+    checkout = venv.removesuffix("/.venv")
+    started.machine.run("sh", f"{checkout}/dev", "install", "--venv", venv)
+
+    assert started.path(CONFIG).read_bytes() == before
+    assert started.show("ActiveState") == "active"

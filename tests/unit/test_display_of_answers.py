@@ -1,0 +1,159 @@
+"""What imgoptctl prints, given the daemon's answers."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from imgoptd.cli.ctl_wait import exit_status, seconds
+from imgoptd.cli.display import reload_lines, status_screen, wait_line, why_timeline, workers_table
+
+STATUS = {
+    "state": "running",
+    "generation": 1,
+    "uptime_s": 12.5,
+    "workers": {"wanted": 2, "running": 2, "busy": 1, "min": 0, "max": 4},
+    "backlog": {"jobs": 40, "bytes": 1_270_000, "cpu_s": 31.0, "eta_s": 16.0},
+    "counts": {"done": 10, "skipped": 1, "held": 0, "deferred": 2, "quarantined": 0},
+    "bytes": {"before": 1000, "after": 800, "saved": 200},
+    "pressure": {
+        "memory_some_avg10": None,
+        "available_bytes": 4 << 30,
+        "budget_bytes": 2 << 30,
+        "reserved_bytes": 300 << 20,
+    },
+    "scaling": {"state": "run", "last": {"from": 1, "to": 2, "reason": "backlog"}},
+    "total": {"done": 300, "skipped": 7, "before": 5 << 30, "after": 4 << 30, "saved": 1 << 30},
+}
+
+
+def test_status_is_one_screen_with_every_figure() -> None:
+    assert status_screen(STATUS) == [
+        "imgoptd   running for 12 s, configuration 1",
+        "workers   2 running of 2 wanted (0 to 4), 1 busy",
+        "scaling   run, last 1 -> 2 workers (backlog)",
+        "backlog   40 jobs, 1.21 MiB, 31 s of CPU, about 16 s left",
+        "memory    4.00 GiB available, 300 MiB reserved of 2.00 GiB, pressure ?",
+        "this run  10 done, 1 skipped, 2 deferred; saved 200 B: 1000 B -> 800 B (-20.0 %)",
+        "all time  300 done, 7 skipped; saved 1.00 GiB: 5.00 GiB -> 4.00 GiB (-20.0 %)",
+    ]
+
+
+@pytest.mark.parametrize("lost", sorted(STATUS))
+def test_a_status_without_a_part_still_shows_the_others(lost: str) -> None:
+    lines = status_screen({key: value for key, value in STATUS.items() if key != lost})
+
+    assert len(lines) >= 6
+    assert lines != status_screen(STATUS)
+
+
+def test_an_idle_daemon_says_so() -> None:
+    idle = {**STATUS, "backlog": {"jobs": 0, "bytes": 0, "cpu_s": 0.0, "eta_s": None}, "scaling": {"state": "run"}}
+
+    assert status_screen(idle)[2:4] == ["scaling   run", "backlog   empty"]
+    assert workers_table([]) == ["no workers: nothing waits"]
+
+
+def test_workers_are_rows_in_columns() -> None:
+    workers = [
+        {
+            "worker": 1,
+            "pid": 4711,
+            "state": "busy",
+            "cpu_s": 2.5,
+            "rss_bytes": 90 << 20,
+            "jobs_done": 12,
+            "age_s": 75,
+            "job": "/srv/a\udcff.jpg",
+        },
+        {"worker": 12, "pid": None, "state": "starting", "job": None},
+    ]
+
+    assert workers_table(workers) == [
+        "WORKER  PID   STATE     CPU    MEMORY    JOBS  AGE         JOB",
+        r"1       4711  busy      2.5 s  90.0 MiB  12    1 min 15 s  /srv/a\xff.jpg",
+        "12      ?     starting  ?      ?         ?     ?           -",
+    ]
+
+
+def test_why_is_a_timeline_by_day() -> None:
+    noon = time.mktime((2024, 5, 1, 12, 0, 0, 0, 0, -1))
+    life = {
+        "path": "/srv/a.jpg",
+        "state": "done",
+        "reason": "",
+        "detail": "",
+        "bytes_before": 1000,
+        "bytes_after": 900,
+        "steps": [
+            {"time": noon, "step": "queued", "text": "jpeg, 640 x 480"},
+            {"time": noon + 2, "step": "done", "text": ""},
+            {"time": noon + 86400, "step": "settling", "text": "it changed"},
+        ],
+    }
+
+    assert why_timeline(life) == [
+        "/srv/a.jpg",
+        "  done, 1000 B -> 900 B (-10.0 %)",
+        "  2024-05-01",
+        "    12:00:00  queued       jpeg, 640 x 480",
+        "    12:00:02  done",
+        "  2024-05-02",
+        "    12:00:00  settling     it changed",
+    ]
+
+
+def test_why_gives_the_reason_and_its_sentence() -> None:
+    life = {"path": "/srv/a.jpg", "state": "skipped", "reason": "trailer", "detail": "bytes after the end", "steps": []}
+
+    assert why_timeline(life) == ["/srv/a.jpg", "  skipped (trailer): bytes after the end"]
+
+
+def test_no_text_of_a_file_reaches_the_terminal_raw() -> None:
+    life = {
+        "path": "/a\x1b[2J",
+        "state": "skipped",
+        "detail": "\x1b]0;x\x07",
+        "steps": [{"step": "\x1b", "text": "\r"}],
+    }
+
+    shown = "\n".join([*why_timeline(life), wait_line(life), *reload_lines({"changes": ["watch /\x1b: added"]})])
+
+    assert shown.replace("\n", "").isprintable()
+
+
+def test_a_finished_file_is_one_line() -> None:
+    assert wait_line({"path": "/srv/a.jpg", "state": "done", "reason": ""}) == "done         /srv/a.jpg"
+    assert (
+        wait_line({"path": "/srv/b", "state": "skipped", "reason": "empty", "detail": "it holds nothing"})
+        == "skipped      /srv/b  (empty: it holds nothing)"
+    )
+
+
+def test_a_reload_shows_its_diff_or_that_there_is_none() -> None:
+    assert reload_lines({"changes": ["watch /srv/a: priority 5 -> 3"]}) == ["watch /srv/a: priority 5 -> 3"]
+    assert reload_lines({"changes": []}) == ["nothing has changed"]
+
+
+@pytest.mark.parametrize(
+    ("states", "status"),
+    [
+        (["done", "skipped"], 0),
+        (["done", "quarantined"], 1),
+        (["held"], 1),
+        (["deferred"], 1),
+        (["done", "active"], 124),
+        (["quarantined", "queued"], 124),
+        (["settling"], 124),
+        (["no-such-state"], 124),
+    ],
+)
+def test_the_exit_status_of_wait_follows_the_states(states: list[str], status: int) -> None:
+    assert exit_status(states) == status
+
+
+@pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon"])
+def test_a_timeout_is_a_number_of_seconds(text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        seconds(text)
