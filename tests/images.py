@@ -27,7 +27,9 @@ def photo(width: int = 320, height: int = 240, seed: int = 1) -> Image.Image:
 def drawing(width: int = 200, height: int = 150, seed: int = 1) -> Image.Image:
     """Few flat colours: what icons and screenshots are made of."""
     dice = random.Random(seed)
-    return Image.frombytes("P", (10, 8), bytes(dice.randrange(6) for _ in range(80))).resize((width, height))
+    picture = Image.frombytes("P", (10, 8), bytes(dice.randrange(6) for _ in range(80))).resize((width, height))
+    picture.putpalette([value for step in range(6) for value in (step * 40, 255 - step * 40, 128)])
+    return picture
 
 
 # ---- JPEG -----------------------------------------------------------------------------------------------------------
@@ -180,7 +182,6 @@ def pngs() -> dict[str, bytes]:
     colours = chunk(b"gAMA", struct.pack(">I", 45455)) + chunk(b"pHYs", struct.pack(">IIB", 2835, 2835, 1))
     deep = bytes(dice.choice((7, 9, 200)) for _ in range(64 * 48 * 2))
     palette = drawing()
-    palette.putpalette([value for step in range(6) for value in (step * 40, 255 - step * 40, 128)])
     return {
         "rgb.png": png(rgb),
         "colours-under-alpha-0.png": png(hidden),

@@ -10,24 +10,84 @@ import ctypes
 import os
 import pickle
 import platform
+import shutil
 import stat
 import struct
 import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace as with_fields
 from pathlib import Path
-from typing import NamedTuple
+from signal import SIGKILL
+from typing import Any, NamedTuple
+
+import pytest
 
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import ignore_lease_signals, look
-from imgoptd.adapters.replace import Materialised, OpenJob, Placed, exchange, open_job, prepare
+from imgoptd.adapters.replace import (
+    Materialised,
+    OpenJob,
+    Placed,
+    Recovery,
+    Refused,
+    exchange,
+    open_job,
+    prepare,
+    recover,
+)
 from imgoptd.core.model import FileRef, Identity, Intent
 
 OLD = b"the original, as it was " * 50
 NEW = b"the result" * 50
 NEWER = b"what somebody wrote since, which must not be lost" * 20
 PROJECT = Path(__file__).parents[1]
+
+
+FILESYSTEMS = ["disk", "tmpfs", "overlay"]
+
+
+@contextmanager
+def filled(kind: str, tmp_path: Path, fill: Callable[[Path], None]) -> Iterator[Path]:
+    """A folder `root` on such a filesystem, with what `fill` puts there; of an overlay, in the lower layer.
+
+    Its parent is of the test as well.
+    """
+    base = tmp_path if kind == "disk" else Path(tempfile.mkdtemp(dir="/dev/shm"))
+    root = base / "root"
+    root.mkdir()
+    try:
+        if kind != "overlay":
+            fill(root)
+            yield root
+            return
+        for layer in ("lower", "upper", "work"):
+            (base / layer).mkdir()
+        fill(base / "lower")
+        options = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
+        if subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", root], capture_output=True).returncode:
+            pytest.skip("mounting an overlay is not allowed here")
+        try:
+            yield root
+        finally:
+            subprocess.run(["umount", "--lazy", root], check=True)
+    finally:
+        if kind != "disk":
+            shutil.rmtree(base)
+
+
+def said_by(code: str, *arguments: str, before: tuple[str, ...] = (), nobody: bool = False) -> str:
+    """What a Python process prints that has this module's names; under `before`, or as an unprivileged user."""
+    command = [*before, sys.executable, "-c", "from tests.replacing import *\n" + code, *arguments]
+    rights: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if nobody else {}
+    done: subprocess.CompletedProcess[str] = subprocess.run(
+        command, cwd=PROJECT, capture_output=True, text=True, timeout=60, **rights
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
 
 
 class Seen(NamedTuple):
@@ -102,6 +162,32 @@ def in_process(root: Path, name: str, *refusals: str, failpoint: str = "") -> tu
     return done.returncode, intents
 
 
+def outcome(root: str, name: str = "a.jpg") -> str:
+    """Do a whole replace; `placed`, or kind and reason of the failure."""
+    try:
+        with Folder(os.fsencode(root)) as folder, start(folder, os.fsencode(name), Path(root)) as job:
+            finish(job, intend(folder, os.fsencode(name), job))
+            return "placed"
+    except Refused as refused:
+        return f"{refused.failure.kind} {refused.failure.reason}"
+
+
+def recovered(root: Path, intent: Intent) -> Recovery:
+    """Recover, and again, which must change nothing more."""
+    with Folder(os.fsencode(root)) as folder:
+        done = recover(folder, intent)
+        again = recover(folder, intent)
+    assert (again.finished, again.identity, again.settled) == (done.finished, done.identity, True)
+    return done
+
+
+def crashed(root: Path, point: str) -> tuple[Intent, Path]:
+    """A replace that died there; its intent and its temp."""
+    status, intents = in_process(root, "a.jpg", failpoint="replace." + point)
+    assert status == -SIGKILL
+    return intents[-1], root / os.fsdecode(intents[-1].temp_name)
+
+
 # ---- a kernel that refuses ------------------------------------------------------------------------------------------
 
 _CALLS = {
@@ -111,6 +197,7 @@ _CALLS = {
 _REFUSALS = {
     "tmpfile": ("openat", 2, 0o20000000, 95),  # EOPNOTSUPP to __O_TMPFILE, as NFS and FUSE say
     "exchange": ("renameat2", 4, 2, 22),  # EINVAL to RENAME_EXCHANGE, likewise
+    "noreplace": ("renameat2", 4, 1, 22),  # EINVAL to RENAME_NOREPLACE, likewise
     "openat2": ("openat2", None, 0, 38),  # ENOSYS, as kernels before 5.6 say
     "openat2-by-filter": ("openat2", None, 0, 1),  # EPERM, as old container runtimes say
     "fsync": ("fsync", None, 0, 5),  # EIO, as a dying disk says

@@ -15,6 +15,7 @@ from imgoptd.core.model import FileRef, HintKind
 
 DESYNC_LIMIT = 1000
 """More subtrees of one root to rescan than this are one rescan of the root."""
+_COMPLETING = frozenset({HintKind.CLOSED, HintKind.MOVED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +30,11 @@ class Desync:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """All that was heard since the last drain: at most one hint a path, no subtree inside another."""
+    """All that was heard since the last drain: one hint a path, no subtree inside another.
+
+    A file that was closed or moved into place more than once has its last hint twice: its writer comes back, and
+    whoever decides when a file is whole must know.
+    """
 
     hints: list[tuple[FileRef, HintKind]]
     desyncs: list[Desync]
@@ -50,6 +55,7 @@ class HintBox:
         self._limit = limit
         self._lock = threading.Lock()
         self._hints: dict[tuple[bytes, bytes], HintKind] = {}
+        self._repeated: set[tuple[bytes, bytes]] = set()
         self._desyncs: dict[bytes, dict[bytes, str]] = {}
 
     def hint(self, root: bytes, path: bytes, kind: HintKind) -> None:
@@ -57,6 +63,8 @@ class HintBox:
         key = (root, path)
         with self._lock:
             was_empty = not self._hints and not self._desyncs
+            if kind in _COMPLETING and self._hints.get(key) in _COMPLETING:
+                self._repeated.add(key)
             if key in self._hints or len(self._hints) < self._limit:
                 self._hints[key] = kind
             else:
@@ -74,9 +82,11 @@ class HintBox:
     def drain(self) -> Batch:
         with self._lock:
             hints, self._hints = self._hints, {}
+            repeated, self._repeated = self._repeated, set()
             desyncs, self._desyncs = self._desyncs, {}
+        told = [(FileRef(root, path), kind) for (root, path), kind in hints.items()]
         return Batch(
-            [(FileRef(root, path), kind) for (root, path), kind in hints.items()],
+            told + [(FileRef(*key), hints[key]) for key in repeated],
             [
                 Desync(root, path, why)
                 for root, subtrees in desyncs.items()
@@ -91,6 +101,7 @@ class HintBox:
             self._desyncs.pop(root, None)
             for key in [key for key in self._hints if key[0] == root]:
                 del self._hints[key]
+                self._repeated.discard(key)
 
     def _add_desync(self, root: bytes, path: bytes, why: str) -> None:
         subtrees = self._desyncs.setdefault(root, {})

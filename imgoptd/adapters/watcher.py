@@ -20,6 +20,7 @@ from watchdog.observers.api import EventEmitter, ObservedWatch
 
 from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.hints import Batch, HintBox
+from imgoptd.adapters.inotify_limits import Exhausted
 from imgoptd.adapters.mounts import mounts_below
 from imgoptd.adapters.observers import (
     NATIVE_EVENTS,
@@ -30,6 +31,7 @@ from imgoptd.adapters.observers import (
     SlowingPollingEmitter,
 )
 from imgoptd.core.model import HintKind
+from imgoptd.core.text import show_path
 
 _KINDS = {"created": HintKind.CREATED, "closed": HintKind.CLOSED, "moved": HintKind.MOVED}
 
@@ -174,7 +176,7 @@ class Watcher:
             try:
                 self._schedule_native(entry)
                 return
-            except _Exhausted as exhausted:
+            except Exhausted as exhausted:
                 if entry.insists:
                     raise WatchError(exhausted.sentence, exhausted.mend) from exhausted
                 entry.backend = Backend("poll", f"{exhausted.sentence}; {exhausted.mend}")
@@ -183,30 +185,30 @@ class Watcher:
     def _locate(self, entry: _Root) -> None:
         # inotify would watch a symlink itself, so the folder it leads to is what we watch
         entry.real = os.path.realpath(entry.root)
-        shown = os.fsdecode(entry.root)
+        shown = show_path(entry.root)
         try:
             status = os.stat(entry.root)
         except OSError as error:
             mend = "create it or mount it" if error.errno == errno.ENOENT else "make it reachable for this user"
             raise WatchError(
-                f"watched folder {shown!r}: {error.strerror}", f"{mend}, or remove it from [[watch]]"
+                f"watched folder {shown}: {error.strerror}", f"{mend}, or remove it from [[watch]]"
             ) from error
         if not stat.S_ISDIR(status.st_mode):
-            raise WatchError(f"watched folder {shown!r} is not a folder", "name the folder that holds the files")
+            raise WatchError(f"watched folder {shown} is not a folder", "name the folder that holds the files")
         if not os.access(entry.root, os.R_OK | os.X_OK, effective_ids=True):
             raise WatchError(
-                f"watched folder {shown!r} cannot be listed by this user",
+                f"watched folder {shown} cannot be listed by this user",
                 "give the user r and x on it (chmod or setfacl)",
             )
         for other in self._roots.values():
             if other is not entry and other.watch is not None and other.real == entry.real:
                 raise WatchError(
-                    f"watched folder {shown!r} is the same as {os.fsdecode(other.root)!r}", "remove one of the two"
+                    f"watched folder {shown} is the same as {show_path(other.root)}", "remove one of the two"
                 )
         entry.identity = (status.st_dev, status.st_ino)
 
     def _schedule_native(self, entry: _Root) -> None:
-        """Raises _Exhausted, WatchError."""
+        """Raises Exhausted, WatchError."""
         try:
             if self._native is None or not self._native.healthy:
                 if self._native is not None:
@@ -216,11 +218,11 @@ class Watcher:
             self._schedule(entry, self._native)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EMFILE):
-                raise _Exhausted(entry.root, error.errno) from error
+                raise Exhausted(entry.root, error.errno) from error
             raise _unreachable(entry.root, error) from error
         if isinstance(entry.emitter, NativeEmitter) and entry.emitter.unwatched[1] == errno.ENOSPC:
             self._unschedule(entry)
-            raise _Exhausted(entry.root, errno.ENOSPC)
+            raise Exhausted(entry.root, errno.ENOSPC)
 
     def _schedule_poll(self, entry: _Root) -> None:
         try:
@@ -283,40 +285,9 @@ class _Handler(FileSystemEventHandler):
             self._box.hint(self._root, path, kind)
 
 
-class _Exhausted(Exception):
-    """The kernel gives no more inotify watches or instances."""
-
-    def __init__(self, root: bytes, number: int) -> None:
-        watches = number == errno.ENOSPC
-        key, limit = inotify_limit("watches" if watches else "instances")
-        better = max(2 * limit, 524288 if watches else 1024)
-        what = "inotify watch" if watches else "inotify instance or descriptor"
-        self.sentence = f"no {what} is left for {os.fsdecode(root)!r} ({key} = {limit})"
-        self.mend = (
-            f"put {key} = {better} into /etc/sysctl.d/60-imgoptd.conf and run sysctl --system, "
-            'or set backend = "poll" for this folder'
-        )
-        super().__init__(self.sentence)
-
-
-def inotify_limit(what: str) -> tuple[str, int]:
-    """The sysctl key that limits this user's `watches` or `instances`, and its value; 0 where /proc cannot be read.
-
-    Two keys hold at once: the machine's, and that of the user namespace (a container), which may be lower.
-    """
-    found = []
-    for key in (f"fs.inotify.max_user_{what}", f"user.max_inotify_{what}"):
-        try:
-            with open("/proc/sys/" + key.replace(".", "/"), encoding="ascii") as file:
-                found.append((key, int(file.read())))
-        except (OSError, ValueError):
-            continue
-    return min(found, key=lambda pair: pair[1], default=(f"fs.inotify.max_user_{what}", 0))
-
-
 def _unreachable(root: bytes, error: OSError) -> WatchError:
     return WatchError(
-        f"watched folder {os.fsdecode(root)!r} cannot be watched: {error.strerror}", "make it readable for this user"
+        f"watched folder {show_path(root)} cannot be watched: {error.strerror}", "make it readable for this user"
     )
 
 
@@ -333,22 +304,22 @@ def _choose(entry: _Root) -> Backend:
 
 
 def _trouble(entry: _Root) -> RootTrouble | None:
-    shown = os.fsdecode(entry.root)
+    shown = show_path(entry.root)
     try:
         status = os.stat(entry.root)
     except OSError as error:
-        return RootTrouble(entry.root, Trouble.MISSING, f"watched folder {shown!r}: {error.strerror}")
+        return RootTrouble(entry.root, Trouble.MISSING, f"watched folder {shown}: {error.strerror}")
     if entry.observer is None or entry.emitter is None:
-        return RootTrouble(entry.root, Trouble.NOT_ARMED, entry.failure or f"{shown!r} is not watched")
+        return RootTrouble(entry.root, Trouble.NOT_ARMED, entry.failure or f"{shown} is not watched")
     if (status.st_dev, status.st_ino) != entry.identity:
-        sentence = f"another folder or filesystem stands at {shown!r} now"
+        sentence = f"another folder or filesystem stands at {shown} now"
         return RootTrouble(entry.root, Trouble.REPLACED, sentence)
     if not (entry.observer.healthy and entry.emitter.is_alive()):
-        return RootTrouble(entry.root, Trouble.DEAD, f"the thread that watches {shown!r} ended")
+        return RootTrouble(entry.root, Trouble.DEAD, f"the thread that watches {shown} ended")
     if isinstance(entry.emitter, SlowingPollingEmitter) and entry.emitter.failing:
-        return RootTrouble(entry.root, Trouble.MISSING, f"{shown!r} cannot be read just now")
+        return RootTrouble(entry.root, Trouble.MISSING, f"{shown} cannot be read just now")
     if isinstance(entry.emitter, NativeEmitter) and entry.emitter.unwatched[1] == errno.ENOSPC:
-        return RootTrouble(entry.root, Trouble.PARTIAL, _Exhausted(entry.root, errno.ENOSPC).sentence)
+        return RootTrouble(entry.root, Trouble.PARTIAL, Exhausted(entry.root, errno.ENOSPC).sentence)
     if entry.recursive and mounts_below(entry.real) != entry.mounts:
-        return RootTrouble(entry.root, Trouble.MOUNTS, f"a filesystem was mounted or unmounted below {shown!r}")
+        return RootTrouble(entry.root, Trouble.MOUNTS, f"a filesystem was mounted or unmounted below {shown}")
     return None

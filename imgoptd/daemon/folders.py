@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import itertools
+import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,7 +17,7 @@ from imgoptd.adapters.beneath import Folder, KernelTooOld
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.scanner import scan
 from imgoptd.adapters.store_thread import StoreThread
-from imgoptd.adapters.watcher import Watcher, WatchError
+from imgoptd.adapters.watcher import Trouble, Watcher, WatchError
 from imgoptd.config.rules import PathRules
 from imgoptd.config.schema import Watch
 from imgoptd.core import events as e
@@ -25,6 +27,7 @@ from imgoptd.core.text import show_path
 
 SCAN_BATCH = 512
 SCAN_PAUSE_S = 0.02
+OUT_OF_REACH = frozenset({Trouble.MISSING, Trouble.REPLACED, Trouble.NOT_ARMED})
 CHECK_S = 2.0
 """How often the folders are checked for being lost or found."""
 
@@ -138,10 +141,15 @@ class Folders:
         troubles = {trouble.root: trouble for trouble in await self._in_thread(watcher.check)}
         for root, known in list(self._roots.items()):
             trouble = troubles.get(root)
+            if trouble is None and known.folder is not None:
+                continue
             if trouble is not None and known.folder is not None:
-                self._lost(known, trouble.sentence)
-            if trouble is not None or known.folder is None:
-                await self._arm(known, first=False)
+                if trouble.kind in OUT_OF_REACH:
+                    self._lost(known, trouble.sentence)
+                else:
+                    text = f"{trouble.sentence}; it is watched anew"
+                    self._log.say("warning", text, 4, ROOT=show_path(root))
+            await self._arm(known, first=False)
 
     def hear(self) -> None:
         """Take in what the watcher has heard."""
@@ -167,19 +175,37 @@ class Folders:
         try:
             folder = await self._in_thread(lambda: Folder(known.watch.path))
             if self._watcher is not None:
-                watcher = self._watcher
-                await self._in_thread(lambda: watcher.arm(known.watch.path, known.watch.recursive, known.watch.backend))
-        except (OSError, KernelTooOld, WatchError) as error:
+                await self._in_thread(partial(self._watch, self._watcher, known.watch, first=first))
+            status = await self._in_thread(lambda: os.stat(known.watch.path))
+            if (status.st_dev, status.st_ino) != folder.identity:
+                raise OSError(errno.ESTALE, "it was replaced just now")
+        except WatchError as error:
+            self._lost(known, str(error))
+            return
+        except (OSError, KernelTooOld) as error:
             sentence = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            self._lost(known, f"{show_path(known.watch.path)}: {sentence}")
+            self._lost(known, f"watched folder {show_path(known.watch.path)}: {sentence}")
             return
         known.folder = folder
-        self._found(known, first=first)
+        if known.trouble:
+            self._found(known)
         refs = [ref for ref in self._unfinished if ref.root == known.watch.path]
         await self.finish_replaces(refs)
         if not await self._store.has_baseline(known.watch.path):
             self._post(e.BaselineStarted(known.watch.path))
-        self._begin_scan(known, b"", HintKind.FOUND)
+        if first or self._watcher is None:  # else the watcher has asked for it
+            self._begin_scan(known, b"", HintKind.FOUND)
+
+    def _watch(self, watcher: Watcher, watch: Watch, *, first: bool) -> None:
+        """In a thread. Raises WatchError."""
+        if first:
+            watcher.arm(watch.path, watch.recursive, watch.backend)
+        else:
+            watcher.rearm(watch.path)
+        backend = watcher.backend_of(watch.path)
+        if backend.name == "poll":
+            text = f"{show_path(watch.path)} is polled: {backend.why}"
+            self._log.say("warning", text, 5 if watch.backend == "poll" else 4, ROOT=show_path(watch.path))
 
     async def _drop(self, known: _Root) -> None:
         if self._watcher is not None:
@@ -190,14 +216,13 @@ class Folders:
     def _lost(self, known: _Root, sentence: str) -> None:
         if known.trouble != sentence:
             known.trouble = sentence
-            text = f"{sentence}; nothing in it is lost, it is looked for every {CHECK_S:.0f} s"
+            text = f"{sentence}; what was queued of it stays queued, and it is looked for every {CHECK_S:.0f} s"
             self._log.say("folder-lost", text, 3, ROOT=show_path(known.watch.path))
         known.folder = None
 
-    def _found(self, known: _Root, *, first: bool) -> None:
-        if known.trouble or not first:
-            text = f"{show_path(known.watch.path)} is watched again and scanned for what came meanwhile"
-            self._log.say("folder-found", text, 5, ROOT=show_path(known.watch.path))
+    def _found(self, known: _Root) -> None:
+        text = f"{show_path(known.watch.path)} is watched again and scanned for what came meanwhile"
+        self._log.say("folder-found", text, 5, ROOT=show_path(known.watch.path))
         known.trouble = ""
 
     # ---- scanning ---------------------------------------------------------------------------------------------------

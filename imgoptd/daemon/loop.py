@@ -17,7 +17,8 @@ from imgoptd.core.events import Event
 TURN_EVENTS = 2000
 """Events taken in one turn: more would keep actions waiting."""
 STORE_RETRY_S = 1.0
-STORE_RETRY_MOST_S = 30.0
+STORE_RETRY_MOST_S = 8.0
+"""Well below the WatchdogSec of the unit (30 s)."""
 
 _RECORDS = get_args(c.Record)
 

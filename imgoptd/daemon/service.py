@@ -190,6 +190,8 @@ class Service:
         text = f"the store cannot be written: {error}; nothing is done until it can, next try in {delay_s:.0f} s"
         self._log.say("error", text, 2)
         notify.status(text)
+        # Alive and waiting for a reason: being restarted would make no room. A commit that hangs sends no such sign.
+        notify.watchdog()
 
     def _finished(self) -> bool:
         if self._engine.drained():

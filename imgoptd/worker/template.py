@@ -6,6 +6,7 @@ thread and must keep it: a codec that has run once may have left threads and loc
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import os
 import selectors
@@ -22,6 +23,8 @@ from imgoptd.worker import loop
 FORK_FAILED = 71
 """Exit status reported, with pid 0, for a worker that could not be forked (EX_OSERR of sysexits.h)."""
 SOCKET_OF_WORKER = 3
+M_ARENA_MAX = -8
+"""Of malloc.h."""
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal or a service manager sends these to the whole group; the daemon alone decides what they mean."""
 
@@ -108,6 +111,8 @@ def main() -> int:
     os.dup2(null, 0)  # a codec that reads or prints must not reach the daemon's terminal
     os.dup2(null, 1)
     os.close(null)
+    # One arena, because glibc never trims the top of any other: oxipng's thread would keep some 30 MB for good.
+    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
     # One thread for oxipng: more would multiply the load and memory that the daemon plans with. Read at its first use.
     os.environ["RAYON_NUM_THREADS"] = "1"
     gc.collect()

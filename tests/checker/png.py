@@ -122,7 +122,8 @@ def _unfilter_row(kind: int, line: bytes, above: bytes, step: int) -> bytes:
     if kind == 1:
         out = bytearray(len(line))
         for lane in range(min(step, len(line))):
-            out[lane::step] = bytes(itertools.accumulate(list(line[lane::step]), _add))
+            sums: list[int] = list(itertools.accumulate(line[lane::step], _add))
+            out[lane::step] = bytes(sums)
         return bytes(out)
     if kind == 2:
         return bytes([(a + b) & 255 for a, b in zip(line, above, strict=True)])

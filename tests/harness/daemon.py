@@ -173,13 +173,9 @@ existing = "{existing}"
         return [psutil.Process(pid) for pid, parent in parents.items() if parent in parents]
 
     def survivors(self) -> list[int]:
-        """Processes of any of its lives that are still there (zombies count: nobody reaped them)."""
-        return [
-            pid
-            for pid, process in self._seen.items()
-            if process.is_running()
-            and not (self.process and pid == self.process.pid and self.process.poll() is not None)
-        ]
+        """Processes of any of its lives that still run, but for the daemon itself where it was started again."""
+        current = self.process.pid if self.process is not None and self.process.poll() is None else None
+        return [pid for pid, process in self._seen.items() if pid != current and _runs(process)]
 
     # ---- asking it ----
 
@@ -236,3 +232,11 @@ existing = "{existing}"
         if error is not None and self.log.exists():
             print(f"---- log of the daemon ----\n{self.read_log()[-8000:]}")
         shutil.rmtree(self.base)
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        # One that only waits to be reaped by init is gone; is_running() tells a reused pid.
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False

@@ -35,6 +35,8 @@ def test_status_has_every_key_at_rest_and_under_load() -> None:
         assert {"state", "generation", "uptime_s", "total"} <= status.keys()
         for key, parts in STATUS_KEYS.items():
             assert parts <= status[key].keys(), key
+        assert STATUS_KEYS["counts"] <= status["total"]["counts"].keys()
+        assert STATUS_KEYS["bytes"] <= status["total"]["bytes"].keys()
     assert at_rest["state"] == "running"
     assert at_rest["backlog"]["jobs"] == at_rest["workers"]["running"] == 0
     assert loaded["backlog"]["bytes"] > 0
@@ -44,7 +46,7 @@ def test_status_has_every_key_at_rest_and_under_load() -> None:
     assert finished["backlog"]["jobs"] == 0
     assert finished["counts"]["done"] == 8
     assert finished["uptime_s"] > at_rest["uptime_s"]
-    assert finished["total"]["done"] == 8
+    assert finished["total"]["counts"]["done"] == 8
     assert finished["pressure"]["available_bytes"] > 0
 
 

@@ -69,7 +69,8 @@ def test_a_finished_file_is_not_done_again_by_the_next_start() -> None:
         assert [steps(daemon.why(path)) for path in paths] == told
         status = daemon.status()
         assert (status["counts"]["done"], status["counts"]["skipped"]) == (1, 0)
-        assert (total["done"], status["total"]["done"]) == (3, 4)
+        assert (total["counts"]["done"], status["total"]["counts"]["done"]) == (3, 4)
+        assert status["total"]["bytes"]["saved"] == total["bytes"]["saved"] + status["bytes"]["saved"]
 
 
 def test_what_was_queued_when_it_was_killed_is_finished_by_the_next_start() -> None:

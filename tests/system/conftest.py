@@ -70,6 +70,11 @@ class Service:
         """A property of the unit."""
         return self.systemctl("show", f"--property={name}", "--value")
 
+    def process(self, pid: str | int) -> dict[str, str]:
+        """What /proc/PID/status says."""
+        lines = self.machine.run("cat", f"/proc/{pid}/status").splitlines()
+        return {name: value.strip() for name, value in (line.split(":", 1) for line in lines)}
+
     def control(self, *arguments: str, as_user: str = "root") -> Any:
         """What `imgoptctl --json` answers."""
         return json.loads(self.machine.run("runuser", "-u", as_user, "--", "imgoptctl", *arguments, "--json"))
@@ -79,15 +84,17 @@ class Service:
         target = self.path(inside)
         draft = self.path(f"/srv/draft-{target.name}")
         draft.write_bytes(data)
-        os.chmod(draft, mode)
         os.chown(draft, uid, uid)
+        os.chmod(draft, mode)
         os.utime(draft, ns=(1_600_000_000_123_456_789, 1_600_000_000_123_456_789))
         draft.rename(target)
         return target
 
     def wait_for_file(self, inside: str) -> None:
-        """Until the file is done or skipped. It may take the watcher a moment to hear of it at all."""
-        self.machine.run("imgoptctl", "wait", "--timeout", str(int(WAIT_TIMEOUT_S / 2)), inside)
+        """Until the file is done or skipped."""
+        result = self.machine.attempt("imgoptctl", "wait", "--timeout", "30", inside)
+        if result.returncode != 0:
+            raise AssertionError(f"wait {inside}: exit {result.returncode}\n{result.stdout}\n{self.log()}")
 
     def entries(self, *matches: str) -> list[dict[str, Any]]:
         """Journal entries of this invocation of the unit (or what `matches` says), oldest first."""

@@ -1,7 +1,7 @@
 """A real systemd as PID 1, over a throw-away overlay of this machine's root: boots in a second, downloads nothing.
 
-All mounts live in a mount namespace of their own and everything that runs dies with the launcher, which dies with the
-test run: nothing is left behind, whatever happens to us. The real /tmp, /run and /etc are never touched.
+All mounts and processes live in namespaces of their own, whose first process dies with the test run: nothing goes on
+behind us, whatever happens. The real /tmp, /run and /etc are never touched.
 """
 
 from __future__ import annotations
@@ -23,20 +23,23 @@ COMMAND_TIMEOUT_S = 60.0
 
 TOOLS = ("systemd-nspawn", "unshare", "nsenter", "setpriv", "mount")
 
-# $1: scratch folder; $2: checkout; the rest: cgroup folders to join. nspawn's own filter would refuse Landlock.
+# $1: scratch folder; $2: checkout; $3: name; the rest: cgroup folders to join. It is the first process of a namespace
+# of processes and waits for nspawn: nspawn itself would outlive us. nspawn's own filter would refuse Landlock.
 LAUNCHER = """
 set -e
-scratch=$1 checkout=$2
-shift 2
-for group do echo $$ >"$group/cgroup.procs"; done
+scratch=$1 checkout=$2 name=$3
+shift 3
+for group do echo 0 >"$group/cgroup.procs"; done
 mount -t tmpfs -o size=1g,mode=755 tmpfs "$scratch"
 mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
 mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$scratch/root"
-exec systemd-nspawn --quiet --register=no --keep-unit --boot --private-network \
-    --machine="imgoptd-test-$$" --directory="$scratch/root" --bind-ro="$checkout" \
+systemd-nspawn --quiet --register=no --keep-unit --boot --private-network \
+    --machine="$name" --directory="$scratch/root" --bind-ro="$checkout" \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
     systemd.unit=basic.target
+exit # so that the shell does not turn into nspawn
 """
+NAMESPACES = ("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child=KILL", "--mount-proc")
 
 
 class CannotBoot(Exception):
@@ -63,9 +66,10 @@ class Machine:
     def __init__(self) -> None:
         self._scratch = Path(tempfile.mkdtemp(prefix="imgoptd-machine-", dir="/var/tmp"))
         self._console = tempfile.TemporaryFile()  # noqa: SIM115 - open for as long as the machine is
-        self._groups = _make_cgroups(f"imgoptd-machine-{os.getpid()}")
-        command = ["setpriv", "--pdeathsig", "KILL", "--", "unshare", "--mount", "--propagation", "private"]
-        command += ["sh", "-c", LAUNCHER, "sh", str(self._scratch), str(CHECKOUT), *map(str, self._groups)]
+        name = f"imgoptd-machine-{os.getpid()}"
+        self._groups = _make_cgroups(name)
+        arguments = [str(self._scratch), str(CHECKOUT), name, *map(str, self._groups)]
+        command = ["setpriv", "--pdeathsig", "KILL", "--", *NAMESPACES, "sh", "-c", LAUNCHER, "sh", *arguments]
         self._launcher = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=self._console, stderr=self._console, start_new_session=True
         )
@@ -132,15 +136,17 @@ class Machine:
         return self._console.read().decode(errors="replace")[-500:].strip()
 
 
-def _find_systemd(launcher: int) -> int:
-    """The systemd that nspawn (the launcher, after its exec) started: a child, or a child's child."""
-    for child in _children(launcher):
-        for pid in (child, *_children(child)):
-            try:
-                if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd":
-                    return pid
-            except FileNotFoundError:
-                continue
+def _find_systemd(ancestor: int) -> int:
+    """The systemd among the descendants of a process; 0 when there is none yet."""
+    for child in _children(ancestor):
+        try:
+            if Path(f"/proc/{child}/comm").read_text().strip() == "systemd":
+                return child
+        except FileNotFoundError:
+            continue
+        found = _find_systemd(child)
+        if found:
+            return found
     return 0
 
 

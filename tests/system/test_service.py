@@ -8,13 +8,19 @@ import pytest
 from PIL import Image
 
 from tests import images
-from tests.system.conftest import CONFIG, MORE, PHOTOS, Service, until
+from tests.system.conftest import CONFIG, DROP_INS, MORE, PHOTOS, Service, until
+from tests.system.machine import CHECKOUT, ENVIRONMENT
 
 
 @pytest.fixture
 def started(service: Service) -> Service:
     service.systemctl("start")
     return service
+
+
+def workers(service: Service) -> list[dict[str, str]]:
+    """What /proc says of each worker."""
+    return [service.process(worker["pid"]) for worker in service.control("workers")]
 
 
 def test_the_installed_unit_is_what_systemd_understands(service: Service) -> None:
@@ -34,9 +40,7 @@ def test_start_returns_when_the_daemon_watches(started: Service) -> None:
 
 
 def test_it_runs_as_its_own_user_with_rights_over_files_alone(started: Service) -> None:
-    pid = started.show("MainPID")
-    status = started.machine.run("cat", f"/proc/{pid}/status")
-    facts = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+    facts = started.process(started.show("MainPID"))
 
     assert facts["Uid"].split()[0] == started.machine.run("id", "-u", "imgoptd").strip()
     assert facts["NoNewPrivs"] == "1"
@@ -58,14 +62,22 @@ def test_a_dropped_image_comes_out_smaller_with_the_same_owner_mode_and_time(sta
         assert old.tobytes() == new.tobytes()
 
 
-def test_a_set_uid_image_keeps_its_bit_and_its_bytes(started: Service) -> None:
-    data = images.jpeg(images.photo())
-    path = started.put(f"{PHOTOS}/odd.jpg", data, mode=0o4755)
-    until(lambda: started.control("status")["backlog"]["jobs"] == 0, "the backlog is empty")
-    started.machine.attempt("imgoptctl", "wait", "--timeout", "30", f"{PHOTOS}/odd.jpg")
+def test_a_worker_has_no_rights_at_all(started: Service) -> None:
+    started.configure(PHOTOS, extra="[workers]\nmin = 1")
+    started.systemctl("restart")
+    started.put(f"{PHOTOS}/a.jpg", images.jpeg(images.photo()))
+    started.wait_for_file(f"{PHOTOS}/a.jpg")
 
-    assert path.stat().st_mode & 0o7777 == 0o4755
-    assert path.read_bytes() == data
+    assert workers(started)
+    for facts in workers(started):
+        assert {facts[kind] for kind in ("CapInh", "CapPrm", "CapEff", "CapAmb")} == {"0" * 16}
+
+
+def test_a_set_group_id_image_keeps_its_bit(started: Service) -> None:
+    path = started.put(f"{PHOTOS}/odd.jpg", images.jpeg(images.photo()), mode=0o2755)
+    started.wait_for_file(f"{PHOTOS}/odd.jpg")
+
+    assert path.stat().st_mode & 0o7777 == 0o2755
     assert [p.name for p in path.parent.iterdir()] == ["odd.jpg"]
 
 
@@ -129,7 +141,7 @@ def test_the_journal_shows_scaling_with_its_inputs_and_explains_it(started: Serv
     assert int(first["IMGOPTD_BACKLOG_JOBS"]) >= 1
     assert int(first["IMGOPTD_AVAILABLE_BYTES"]) > 0
     explained = started.machine.run("journalctl", "--catalog", "--no-pager", f"MESSAGE_ID={first['MESSAGE_ID']}")
-    assert "-- Subject: " in explained
+    assert "Subject: " in explained
     assert "imgoptd[" in started.log()
 
 
@@ -178,9 +190,10 @@ def test_a_broken_configuration_is_one_line_and_no_restart_loop(service: Service
     assert "Traceback" not in service.log()
 
 
-def test_the_daemon_runs_as_root_too(service: Service) -> None:
-    rights = "CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER CAP_FSETID CAP_LEASE CAP_SETUID CAP_SETGID CAP_KILL"
-    service.drop_in(User="root", Group="root", CapabilityBoundingSet=rights)
+def test_with_the_drop_in_it_runs_as_root_and_its_workers_do_not(service: Service) -> None:
+    drop_in = (CHECKOUT / "systemd/as-root.conf").read_text()
+    service.path(f"{DROP_INS}/as-root.conf").write_text(drop_in)
+    service.systemctl("daemon-reload")
     service.systemctl("start")
     path = service.put(f"{PHOTOS}/a.jpg", images.jpeg(images.photo()))
     size = path.stat().st_size
@@ -188,13 +201,14 @@ def test_the_daemon_runs_as_root_too(service: Service) -> None:
 
     assert path.stat().st_size < size
     assert path.stat().st_uid == 1000
+    assert service.process(service.show("MainPID"))["Uid"].split()[0] == "0"
+    assert workers(service)
+    assert {facts["Uid"].split()[0] for facts in workers(service)}.isdisjoint({"0"})
 
 
 def test_installing_again_changes_no_configuration(started: Service) -> None:
     before = started.path(CONFIG).read_bytes()
-    venv = started.machine.run("readlink", "/usr/local/bin/imgoptd").strip().removesuffix("/bin/imgoptd")
-    checkout = venv.removesuffix("/.venv")
-    started.machine.run("sh", f"{checkout}/dev", "install", "--venv", venv)
+    started.machine.run("sh", f"{CHECKOUT}/dev", "install", "--venv", str(ENVIRONMENT))
 
     assert started.path(CONFIG).read_bytes() == before
     assert started.show("ActiveState") == "active"

@@ -35,6 +35,16 @@ def test_one_hint_a_path_is_kept_and_it_is_the_latest() -> None:
     ]
 
 
+def test_a_file_that_is_closed_again_and_again_is_told_twice() -> None:
+    hints, _ = box()
+    for path in (b"in pieces", b"at once", b"in pieces", b"in pieces"):
+        hints.hint(b"/r", path, HintKind.CLOSED)
+    told = [ref.path for ref, kind in hints.drain().hints if kind is HintKind.CLOSED]
+    assert sorted(told) == [b"at once", b"in pieces", b"in pieces"]
+    hints.hint(b"/r", b"in pieces", HintKind.CLOSED)
+    assert len(hints.drain().hints) == 1
+
+
 def test_what_does_not_fit_becomes_a_rescan_of_its_own_root() -> None:
     hints, _ = box(limit=2)
     for root, path in ((b"/a", b"1"), (b"/a", b"2"), (b"/b", b"3"), (b"/b", b"4")):

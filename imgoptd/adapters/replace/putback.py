@@ -8,16 +8,14 @@ what came out shows each of these:
 - something else came out: somebody put it there, over the stand-in. It is newer; it goes back in turn;
 - the path is empty: what is held moves into the gap.
 
-Only two things are ever unlinked: our result, unchanged and opened by nobody for writing, and a user's file that a
-rename by somebody else overwrote while it was displaced (the stand-in then has no name left: the kernel would have
-unlinked the file itself). Anything else is kept under a visible name.
+Only our result is ever unlinked here, unchanged and opened by nobody for writing. A user's file that a save by somebody
+else superseded while it was displaced is kept under a visible name: who saved may have read the stand-in instead of it.
 """
 
 from __future__ import annotations
 
 import errno
 import os
-import stat
 from contextlib import ExitStack
 
 from imgoptd.adapters import failpoints
@@ -40,7 +38,7 @@ def put_back(names: Names, result_fd: int, result: Identity) -> bytes | None:
         if held is None:
             return None  # somebody removed the temp: there is nothing to put back
         pins.callback(os.close, held)
-        standing, overwritten = result_fd, None
+        standing = result_fd
         for _ in range(_ROUNDS):
             if not _exchange_or_fill(names):
                 return None
@@ -50,8 +48,11 @@ def put_back(names: Names, result_fd: int, result: Identity) -> bytes | None:
                 return None
             pins.callback(os.close, came)
             if same_file(came, standing):
-                return _clear_temp(names, standing, overwritten, result)
-            overwritten, standing, held = standing, held, came
+                if standing != result_fd or not is_result(result_fd, result):
+                    return names.keep_temp()
+                names.remove_temp()
+                return None
+            standing, held = held, came
         return names.keep_temp()
 
 
@@ -73,21 +74,7 @@ def _exchange_or_fill(names: Names) -> bool:
     raise OSError(errno.EBUSY, "the path appears and vanishes without end")
 
 
-def _clear_temp(names: Names, standing: int, overwritten: int | None, result: Identity) -> bytes | None:
-    """The temp names `standing`, which took the path for us. Remove it if that is provably no loss, else keep it."""
-    lossless = is_result(standing, result) if overwritten is None else _was_overwritten(standing, overwritten)
-    if not lossless:
-        return names.keep_temp()
-    names.remove_temp()
-    return None
-
-
 def is_result(fd: int, result: Identity) -> bool:
     """Is the file behind `fd` (read-only) our result as we made it, with nobody about to write to it?"""
     lease, status = leased_stat(fd)
     return identity_of(status) == result and lease is not Lease.BUSY
-
-
-def _was_overwritten(standing: int, stand_in: int) -> bool:
-    """Did somebody's rename remove the stand-in of `standing`, a plain file, from the path for good?"""
-    return stat.S_ISREG(os.fstat(standing).st_mode) and os.fstat(stand_in).st_nlink == 0

@@ -1,0 +1,274 @@
+"""Disks that are full, turn read-only or report errors: the file stays, and what is wrong is told."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imgoptd.adapters import failpoints
+from imgoptd.adapters.beneath import Folder
+from imgoptd.adapters.replace import UNFINISHED, Refused, ReplaceError, exchange, open_job, recover
+from imgoptd.core.model import FailureKind
+from tests.replacing import (
+    NEW,
+    NEWER,
+    OLD,
+    can_refuse,
+    crashed,
+    finish,
+    identity,
+    intend,
+    recovered,
+    said_by,
+    seen,
+    start,
+    temps,
+)
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A tmpfs of 64 KiB and six inodes, with one file."""
+    made = tmp_path / "small"
+    made.mkdir()
+    options = "size=64k,nr_inodes=6"
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", made], capture_output=True).returncode:
+        pytest.skip("mounting a small tmpfs is not allowed here")
+    try:
+        (made / "a.jpg").write_bytes(OLD)
+        yield made
+    finally:
+        subprocess.run(["umount", "--lazy", made], check=True)
+
+
+def test_a_disk_without_a_free_inode_is_told_and_the_file_stays(small_disk: Path) -> None:
+    with Folder(os.fsencode(small_disk)) as folder:
+        wanted = identity(folder, b"a.jpg")
+        taken = 0
+        while True:
+            try:
+                (small_disk / f"fill{taken}").touch()
+                taken += 1
+            except OSError:
+                break
+        assert taken
+        with pytest.raises(Refused) as caught:
+            open_job(folder, b"a.jpg", wanted, b"/tmp")
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.TRANSIENT, "no-space")
+    assert seen(small_disk / "a.jpg").content == OLD
+
+
+def test_a_full_disk_is_told_when_the_result_must_be_copied_there(small_disk: Path, tmp_path: Path) -> None:
+    (small_disk / "a.jpg").write_bytes(b"x" * 30_000)
+    with Folder(os.fsencode(small_disk)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        spooled = os.open(tmp_path, os.O_TMPFILE | os.O_RDWR, 0o600)
+        os.write(spooled, b"y" * 20_000)
+        job.adopt_output(spooled)
+        job.linkable = False  # as open_job has it where the folder cannot hold a nameless file
+        intent = intend(folder, b"a.jpg", job, b"y" * 20_000)
+        assert intent.result is None
+        with (small_disk / "fill").open("wb", buffering=0) as file:
+            try:
+                while file.write(b"z" * 4096):
+                    pass
+            except OSError:
+                pass  # full, as wanted
+        with pytest.raises(ReplaceError) as caught:
+            finish(job, intent)
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.TRANSIENT, "no-space")
+    assert temps(small_disk) == []
+    assert seen(small_disk / "a.jpg").content == b"x" * 30_000
+
+
+def test_a_filesystem_that_turned_read_only_is_told_and_the_file_stays(small_disk: Path) -> None:
+    with Folder(os.fsencode(small_disk)) as folder:
+        wanted = identity(folder, b"a.jpg")
+        subprocess.run(["mount", "-o", "remount,ro", small_disk], check=True)
+        with pytest.raises(Refused) as caught:
+            open_job(folder, b"a.jpg", wanted, b"/tmp")
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.TRANSIENT, "read-only-filesystem")
+    assert (small_disk / "a.jpg").read_bytes() == OLD
+
+
+def can_be_immutable(folder: Path) -> bool:
+    if subprocess.run(["chattr", "+i", folder], capture_output=True).returncode:
+        return False
+    subprocess.run(["chattr", "-i", folder], check=True)
+    return True
+
+
+@needs_root
+def test_names_that_cannot_be_put_right_now_are_put_right_by_recovery(tmp_path: Path) -> None:
+    """The folder becomes immutable in the middle of an exchange, as a filesystem turns read-only after an error."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(OLD)
+    if not can_be_immutable(root):
+        pytest.skip("this filesystem knows no chattr flags")
+    intent, temp = crashed(root, "after_exchange")
+    (root / "draft").write_bytes(NEWER)
+    (root / "draft").rename(temp)
+    subprocess.run(["chattr", "+i", root], check=True)
+    try:
+        with Folder(os.fsencode(root)) as folder:
+            done = recover(folder, intent)
+        assert not done.settled
+        assert temp.read_bytes() == NEWER
+    finally:
+        subprocess.run(["chattr", "-i", root], check=True)
+    assert not recovered(root, intent).finished
+    assert seen(root / "a.jpg").content == NEWER
+    assert temps(root) == []
+
+
+def test_a_result_that_changed_after_it_was_verified_is_not_copied(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    with Folder(os.fsencode(tmp_path)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        writing = os.open(b"/proc/self/fd/%d" % job.output_fd, os.O_WRONLY)
+        job.linkable = False  # as open_job has it where the folder cannot hold a nameless file
+        intent = intend(folder, b"a.jpg", job)
+        os.write(writing, b"EVIL")
+        os.close(writing)
+        with pytest.raises(ReplaceError) as caught:
+            finish(job, intent)
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.UNVERIFIED, "result-changed")
+    assert seen(tmp_path / "a.jpg").content == OLD
+    assert temps(tmp_path) == []
+
+
+@needs_root
+@pytest.mark.parametrize("linkable", [True, False])
+def test_a_folder_that_became_immutable_before_the_exchange_is_told(tmp_path: Path, linkable: bool) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(OLD)
+    if not can_be_immutable(root):
+        pytest.skip("this filesystem knows no chattr flags")
+    with Folder(os.fsencode(root)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        job.linkable = linkable
+        intent = intend(folder, b"a.jpg", job)
+        subprocess.run(["chattr", "+i", root], check=True)
+        try:
+            with pytest.raises(ReplaceError) as caught:
+                finish(job, intent)
+        finally:
+            subprocess.run(["chattr", "-i", root], check=True)
+    assert caught.value.failure.reason == ("not-permitted" if linkable else "folder-not-writable")
+    assert seen(root / "a.jpg").content == OLD
+    assert temps(root) == []
+
+
+@needs_root
+def test_a_folder_that_became_immutable_with_the_temp_in_it_leaves_that_to_recovery(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(OLD)
+    if not can_be_immutable(root):
+        pytest.skip("this filesystem knows no chattr flags")
+
+    def act(point: str) -> None:
+        if point == "replace.after_link":
+            subprocess.run(["chattr", "+i", root], check=True)
+
+    with Folder(os.fsencode(root)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        intent = intend(folder, b"a.jpg", job)
+        monkeypatch.setattr(failpoints, "hit", act)
+        try:
+            with pytest.raises(ReplaceError) as caught:
+                exchange(job, intent)
+        finally:
+            subprocess.run(["chattr", "-i", root], check=True)
+    assert caught.value.failure.reason == UNFINISHED
+    recovered(root, intent)
+    assert seen(root / "a.jpg").content == OLD
+    assert temps(root) == []
+
+
+def test_a_name_that_somebody_took_from_the_temp_is_left_to_recovery_which_keeps_it(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    with Folder(os.fsencode(tmp_path)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        intent = intend(folder, b"a.jpg", job)
+        (tmp_path / os.fsdecode(intent.temp_name)).write_bytes(NEWER)
+        with pytest.raises(ReplaceError) as caught:
+            exchange(job, intent)
+    assert caught.value.failure.reason == UNFINISHED
+    recovered(tmp_path, intent)
+    assert seen(tmp_path / "a.jpg").content == OLD
+    assert [(tmp_path / name).read_bytes() for name in temps(tmp_path)] == [NEWER]
+
+
+@needs_filter
+def test_a_result_that_cannot_be_put_on_disk_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    assert said_by("refuse('fsync')\nprint(outcome(sys.argv[1]))", str(tmp_path)) == "transient io-error"
+    assert seen(tmp_path / "a.jpg").content == OLD
+    assert temps(tmp_path) == []
+
+
+@needs_filter
+@pytest.mark.parametrize(("point", "also"), [("after_unlink", "fsync"), ("after_rename", "exchange")])
+def test_names_that_cannot_be_put_on_disk_leave_the_intent_to_recovery(tmp_path: Path, point: str, also: str) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    code = (
+        "from imgoptd.adapters import failpoints\n"
+        "failpoints.hit = lambda name: refuse('fsync') if name == 'replace.' + sys.argv[2] else None\n"
+        "sys.argv[3] == 'fsync' or refuse(sys.argv[3])\n"
+        "print(outcome(sys.argv[1]))"
+    )
+    assert said_by(code, str(tmp_path), point, also) == "transient unfinished"
+    assert seen(tmp_path / "a.jpg").content == NEW
+    assert temps(tmp_path) == []
+
+
+@needs_filter
+def test_a_file_is_kept_also_where_no_rename_takes_flags(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    (tmp_path / "temp").write_bytes(NEWER)
+    code = (
+        "from imgoptd.adapters.replace.names import Names\n"
+        "refuse('noreplace')\n"
+        "print(Names(os.open(sys.argv[1], os.O_PATH), b'temp', b'a.jpg').keep_temp().decode())"
+    )
+    kept = said_by(code, str(tmp_path))
+    assert (tmp_path / kept).read_bytes() == NEWER
+    assert sorted(os.listdir(tmp_path)) == sorted(["a.jpg", kept])
+
+
+@needs_root
+def test_an_exchange_that_cannot_be_undone_says_so_and_keeps_both(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(OLD)
+    if not can_be_immutable(root):
+        pytest.skip("this filesystem knows no chattr flags")
+
+    def act(point: str) -> None:
+        if point == "replace.after_link":
+            (root / "draft").write_bytes(NEWER)
+            (root / "draft").rename(root / "a.jpg")
+        elif point == "replace.after_exchange":
+            subprocess.run(["chattr", "+i", root], check=True)
+
+    with Folder(os.fsencode(root)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        intent = intend(folder, b"a.jpg", job)
+        monkeypatch.setattr(failpoints, "hit", act)
+        try:
+            with pytest.raises(ReplaceError) as caught:
+                exchange(job, intent)
+        finally:
+            subprocess.run(["chattr", "-i", root], check=True)
+    assert caught.value.failure.reason == UNFINISHED
+    assert not recovered(root, intent).finished
+    assert seen(root / "a.jpg").content == NEWER
+    assert temps(root) == []

@@ -1,0 +1,320 @@
+"""`imgoptd --check`: what it finds in real folders and on this machine, and which status it ends with."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from imgoptd.adapters import filesystems, fsinfo, inspect_folder
+from imgoptd.adapters.inspection import inspect
+from imgoptd.config.load import loads
+from imgoptd.config.schema import Config
+from imgoptd.wire.findings import Finding, Level, exit_status
+
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change users and mount in a namespace")
+
+CHECK = "import sys; from imgoptd.cli.imgoptd import main; sys.exit(main(['--check', '--config', sys.argv[1]]))"
+
+
+@pytest.fixture
+def home() -> Iterator[Path]:
+    """A folder that every user may enter, with `drop` to watch and a configuration for it."""
+    with tempfile.TemporaryDirectory() as made:
+        home = Path(made)
+        home.chmod(0o755)
+        (home / "drop").mkdir()
+        write_config(home)
+        yield home
+
+
+def write_config(home: Path, watch: str = "", daemon: str = "") -> Path:
+    file = home / "imgoptd.toml"
+    file.write_text(
+        f'[daemon]\nstate_dir = "{home}/state"\ncontrol = "{home}/run/control.sock"\n{daemon}\n'
+        f'[[watch]]\npath = "{home}/drop"\n{watch}\n'
+    )
+    return file
+
+
+def config_of(home: Path) -> Config:
+    return loads((home / "imgoptd.toml").read_text(), home / "imgoptd.toml")
+
+
+def check(
+    home: Path, *, user: int | None = None, inside: str = "", strace: str = "", env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run the check as a program of its own: as another user, with mounts of its own, or with failing system calls."""
+    command = [sys.executable, "-c", CHECK, os.fspath(home / "imgoptd.toml")]
+    if strace:
+        command = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", strace, *command]
+    if inside:
+        command = ["unshare", "-m", "sh", "-c", f'set -e; {inside}; exec "$@"', "sh", *command]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd="/", user=user, group=user, env={**os.environ, **(env or {})}
+    )
+    if inside and "unshare:" in done.stderr:
+        pytest.skip(f"no mounts of our own here: {done.stderr.strip()}")
+    if user is not None and ("ModuleNotFoundError" in done.stderr or "PermissionError" in done.stderr):
+        pytest.skip("another user cannot read this checkout")
+    assert "Traceback" not in done.stderr, done.stderr
+    return done
+
+
+def about(findings: list[Finding], subject: str, level: Level) -> str:
+    """All that was said of the subject at that level, with mends, in one text."""
+    return "\n".join(
+        f"{finding.sentence} -> {finding.mend}"
+        for finding in findings
+        if subject in finding.subject and finding.level is level
+    )
+
+
+def test_a_sound_folder_is_fine_and_nothing_is_left_in_it(home: Path) -> None:
+    findings = inspect(config_of(home))
+    said = about(findings, "drop", Level.OK)
+    assert "exchanged atomically" in said
+    assert "read lease" in said
+    assert "without a name" in said
+    assert not about(findings, "", Level.ERROR)
+    assert "Pillow 13" in about(findings, "codecs", Level.OK)
+    assert sorted(os.listdir(home)) == ["drop", "imgoptd.toml"]
+    assert os.listdir(home / "drop") == []
+
+
+def test_every_warning_and_error_comes_with_a_mend_and_errors_come_last(home: Path) -> None:
+    (home / "drop").rmdir()
+    done = check(home)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[-1] == "would not start"
+    assert lines[-3:-1] == [
+        f"error    watch {home}/drop: No such file or directory",
+        "         -> create it or mount it, or remove it from [[watch]]",
+    ]
+    troubles = [number for number, line in enumerate(lines) if line.startswith(("warning", "error"))]
+    assert all(lines[number + 1].startswith("         -> ") for number in troubles)
+
+
+def test_a_wrong_configuration_is_one_line_and_would_not_start(home: Path) -> None:
+    write_config(home, "recursiv = true")
+    done = check(home)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.count("\n") == 1
+    assert "recursive" in done.stderr
+
+
+def test_a_watched_file_is_an_error(home: Path) -> None:
+    (home / "drop").rmdir()
+    (home / "drop").write_bytes(b"x")
+    assert "is not a folder" in about(inspect(config_of(home)), "drop", Level.ERROR)
+
+
+def test_two_watched_folders_that_are_one_by_a_symlink_are_an_error(home: Path) -> None:
+    (home / "drop" / "deep").mkdir()
+    (home / "link").symlink_to("drop/deep")
+    config = config_of(home)
+    config = replace(config, watches=(*config.watches, replace(config.watches[0], path=os.fsencode(home / "link"))))
+    findings = inspect(config)
+    assert "once symlinks are followed" in about(findings, "link", Level.ERROR)
+    assert exit_status(findings) == 2
+
+
+def test_a_control_socket_is_told_apart_by_who_answers(home: Path) -> None:
+    (home / "run").mkdir()
+    path = home / "run" / "control.sock"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(os.fspath(path))
+        server.listen()
+        assert "a running daemon answers" in about(inspect(config_of(home)), "control", Level.OK)
+    assert "was left by a daemon that ended" in about(inspect(config_of(home)), "control", Level.OK)
+    path.unlink()
+    path.write_bytes(b"a file")
+    assert "no socket stands there" in about(inspect(config_of(home)), "control", Level.ERROR)
+
+
+def test_state_and_control_below_a_file_are_errors(home: Path) -> None:
+    (home / "state").write_bytes(b"x")
+    (home / "run").write_bytes(b"x")
+    findings = inspect(config_of(home))
+    assert "state is not a folder" in about(findings, "state_dir", Level.ERROR)
+    assert "run is not a folder" in about(findings, "control", Level.ERROR)
+
+
+def test_a_filesystem_without_nameless_files_is_said_and_no_trouble(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # without the one bit that says "nameless", the kernel answers as one that does not know O_TMPFILE: EISDIR
+    monkeypatch.setattr(os, "O_TMPFILE", os.O_DIRECTORY)
+    findings = inspect(config_of(home))
+    assert "no nameless files here" in about(findings, "drop", Level.OK)
+    assert not about(findings, "drop", Level.ERROR)
+
+
+def test_where_leases_tell_nothing_closes_must_do_or_else_quiet_time_alone(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "F_SETLEASE", 9999)  # the kernel answers EINVAL, as it does where there are no leases
+    findings = inspect(config_of(home))
+    assert "a closed file is known by its close" in about(findings, "drop", Level.OK)
+    monkeypatch.setattr(fsinfo, "_CLOSE_IS_WHOLE", frozenset())
+    findings = inspect(config_of(home))
+    assert "let settle be longer than the longest pause" in about(findings, "drop", Level.WARNING)
+    assert exit_status(findings) == 1
+
+
+@pytest.mark.parametrize(("backend", "level"), [("auto", Level.OK), ("native", Level.WARNING)])
+def test_a_network_filesystem_is_named_and_native_watching_of_it_warned_of(
+    home: Path, monkeypatch: pytest.MonkeyPatch, backend: str, level: Level
+) -> None:
+    descriptor = os.open(home, os.O_PATH)
+    kind = fsinfo.magic_of(descriptor)
+    os.close(descriptor)
+    monkeypatch.setitem(filesystems._REMOTE, kind, "nfs")  # what lies under the tests is taken for a network one
+    write_config(home, f'backend = "{backend}"')
+    findings = inspect(config_of(home))
+    assert "on nfs inotify" in about(findings, "drop", level)
+    assert "move it to a local disk" in about(findings, "state_dir", Level.WARNING)
+
+
+def test_folders_are_counted_against_the_limit_of_watches(home: Path) -> None:
+    for number in range(10):
+        (home / "drop" / str(number)).mkdir()
+    assert about(inspect(config_of(home)), "inotify", Level.OK).startswith("11 of the ")
+    write_config(home, "recursive = false")
+    assert about(inspect(config_of(home)), "inotify", Level.OK).startswith("1 of the ")
+    write_config(home, 'backend = "poll"')
+    assert not any(finding.subject == "inotify" for finding in inspect(config_of(home)))
+
+
+def test_a_tree_too_large_to_count_is_said_to_need_at_least_so_many(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(10):
+        (home / "drop" / str(number)).mkdir()
+    monkeypatch.setattr(inspect_folder, "SURVEY_FOLDERS", 4)
+    assert about(inspect(config_of(home)), "inotify", Level.OK).startswith("4 or more of the ")
+
+
+@pytest.mark.parametrize(
+    ("backend", "setting", "value", "status", "said"),
+    [
+        ("auto", "max_inotify_watches", 5, 1, "folders that find none left will be polled"),
+        ("native", "max_inotify_watches", 5, 2, "these folders cannot be watched"),
+        ("auto", "max_inotify_watches", 12, 1, "all programs of this user share them"),
+        ("auto", "max_inotify_instances", 0, 1, "no inotify instance"),
+        ("native", "max_inotify_instances", 0, 2, "no inotify instance"),
+    ],
+)
+def test_too_low_limits_of_inotify_are_found_with_the_sysctl_line(
+    home: Path, backend: str, setting: str, value: int, status: int, said: str
+) -> None:
+    for number in range(10):
+        (home / "drop" / str(number)).mkdir()
+    write_config(home, f'backend = "{backend}"')
+    set_limit = f'echo {value} >/proc/sys/user/{setting} || exit 77; exec "$@"'
+    done = subprocess.run(
+        ["unshare", "-Ur", "sh", "-c", set_limit, "sh", sys.executable, "-c", CHECK, home / "imgoptd.toml"],
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode == 77 or "unshare:" in done.stderr:
+        pytest.skip(f"no user namespace of our own here: {done.stderr.strip()}")
+    assert done.returncode == status, done.stdout + done.stderr
+    assert said in done.stdout
+    assert f"put user.{setting} = " in done.stdout
+
+
+@needs_root
+def test_another_users_folder_is_an_error_that_names_the_right_to_give(home: Path) -> None:
+    (home / "drop").chmod(0o755)
+    done = check(home, user=65534)
+    assert done.returncode == 2
+    assert "user 65534 may not read, write and enter it" in done.stdout
+    assert "setfacl -R -m u:65534:rwX" in done.stdout
+    assert f"user 65534 may not write in {home}" in done.stdout
+
+
+@needs_root
+def test_files_whose_owner_cannot_be_kept_and_closed_folders_are_warnings(home: Path) -> None:
+    (home / "drop" / "roots.jpg").write_bytes(b"x")
+    (home / "drop" / "own.jpg").write_bytes(b"x")
+    (home / "drop" / "closed").mkdir(mode=0o700)
+    for path in (home, home / "drop", home / "drop" / "own.jpg"):
+        os.chown(path, 65534, 65534)
+    done = check(home, user=65534)
+    assert "1 of 2 files looked at belong to others" in done.stdout
+    assert "1 folders in it cannot be listed by user 65534" in done.stdout
+    assert done.returncode == 1
+
+
+@needs_root
+def test_a_read_only_filesystem_is_an_error(home: Path) -> None:
+    done = check(home, inside=f"mount -t tmpfs -o ro none {home}/drop")
+    assert done.returncode == 2
+    assert "lies on a filesystem mounted read-only" in done.stdout
+
+
+@needs_root
+def test_a_nearly_full_filesystem_is_a_warning_and_a_full_one_an_error(home: Path) -> None:
+    done = check(home, inside=f"mount -t tmpfs -o size=1m none {home}/drop")
+    assert done.returncode == 1
+    assert "only 1.00 MiB are free on its tmpfs" in done.stdout
+    done = check(home, inside=f"mount -t tmpfs -o size=1m,nr_inodes=2 none {home}/drop; touch {home}/drop/x")
+    assert done.returncode == 2
+    assert "a file cannot be made in it: No space left on device" in done.stdout
+    done = check(home, inside=f"mount -t tmpfs -o size=400m,nr_inodes=50 none {home}/drop")
+    assert "inodes are free" in done.stdout
+
+
+@needs_root
+def test_a_machine_without_pressure_and_journald_is_told_so(home: Path) -> None:
+    write_config(home, daemon='log = "journal"')
+    inside = "mount -t tmpfs none /proc/pressure; mkdir -p /run/systemd; mount -t tmpfs none /run/systemd"
+    done = check(home, inside=inside)
+    assert done.returncode == 1
+    assert "boot with psi=1" in done.stdout
+    assert 'start systemd-journald, or set log = "auto"' in done.stdout
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+@pytest.mark.parametrize(
+    ("fault", "status", "said"),
+    [
+        ("inject=renameat2:error=EINVAL", 1, "the filesystem has no atomic exchange"),
+        ("inject=renameat2:error=EIO", 2, "a file cannot be made in it: Input/output error"),
+        ("inject=openat2:error=ENOSYS", 2, "this kernel has no openat2"),
+        ("inject=landlock_create_ruleset:error=ENOSYS", 1, "the kernel has no Landlock"),
+    ],
+)
+def test_what_the_kernel_does_not_offer_is_found(home: Path, fault: str, status: int, said: str) -> None:
+    done = check(home, strace=fault)
+    if "strace:" in done.stderr:
+        pytest.skip(f"strace cannot do this here: {done.stderr.strip()}")
+    assert said in done.stdout, done.stdout
+    assert done.returncode == status
+    assert os.listdir(home / "drop") == []
+
+
+def test_a_codec_that_cannot_be_loaded_is_an_error_with_its_own_words(home: Path) -> None:
+    (home / "oxipng.py").write_text("raise ImportError('libfoo.so.1: cannot open shared object file')")
+    done = check(home, env={"PYTHONPATH": os.fspath(home)})
+    assert done.returncode == 2
+    assert "codecs: cannot be loaded: pyoxipng: ImportError: libfoo.so.1: cannot open" in done.stdout
+
+
+def test_a_codec_that_ends_its_process_is_an_error(home: Path) -> None:
+    (home / "oxipng.py").write_text("import os; os.abort()")
+    done = check(home, env={"PYTHONPATH": os.fspath(home)})
+    assert done.returncode == 2
+    assert "codecs: cannot be loaded: exit status -6" in done.stdout
