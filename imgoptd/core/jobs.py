@@ -13,6 +13,7 @@ from imgoptd.core.backlog import Backlog
 from imgoptd.core.estimate import Estimator
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import (
+    UNFINISHED,
     Domain,
     Failure,
     FailureKind,
@@ -28,9 +29,6 @@ from imgoptd.core.model import (
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
-
-UNFINISHED = "unfinished"
-"""Reason of a failed replace that may have left names to put right: its intent stays until that was done."""
 
 Attend = Callable[[Turn, FileRef, HintKind, bool], None]
 """Look at a path again: turn, path, kind of hint, and whether it must be quiet for a while first."""

@@ -82,6 +82,10 @@ class Failure:
     detail: str
 
 
+UNFINISHED = "unfinished"
+"""The reason of a replace after which names may still have to be put right: its intent is kept until that was done."""
+
+
 class HintKind(StrEnum):
     """What drew attention to a path. A hint is never proof: the file is looked at before any work."""
 

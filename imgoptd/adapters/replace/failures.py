@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import errno
 
-from imgoptd.core.model import Failure, FailureKind
+from imgoptd.core.model import UNFINISHED, Failure, FailureKind
 
-UNFINISHED = "unfinished"
-"""The reason of a failure after which names may still have to be put right: the intent must be kept, and `recover` be
-called with it later (it is safe at any time and at every start)."""
+__all__ = ["UNFINISHED", "Refused", "ReplaceError", "changed", "failure_of", "shown", "transient", "vanished"]
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 _NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
