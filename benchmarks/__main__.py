@@ -65,8 +65,9 @@ def contest(source: Path, scratch: Path, runs: int, processes: int) -> dict[str,
         for name, runner in RUNNERS.items():
             folder = scratch / "work"
             corpus.copy(source, folder)
+            load = os.getloadavg()[0]  # above the previous runner's own share, somebody else was at work
             effort = runner(folder, processes)
-            told[name].append(figures(effort, before, corpus.sizes(folder)))
+            told[name].append(figures(effort, before, corpus.sizes(folder)) | {"load_before": load})
             shutil.rmtree(folder)
             print(f"round {number}, {name}: {effort.wall_s:.2f} s wall, {effort.cpu_s:.2f} s CPU", file=sys.stderr)
     ours = told["imgoptd --once"]

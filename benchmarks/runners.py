@@ -41,7 +41,8 @@ def daemon(folder: Path, processes: int) -> measure.Effort:
         config = Path(base, "imgoptd.toml")
         config.write_text(_CONFIG.format(base=base, folder=folder, processes=processes, settle=SETTLE))
         effort = measure.run([PROGRAMS / "imgoptd", "--config", config, "--once"])
-    if effort.status not in (0, 1):  # 1: some file was quarantined or deferred, which a corpus may bring about
+    # 1: some file was quarantined or deferred, which a corpus may bring about; a crash of the interpreter says 1 too.
+    if effort.status not in (0, 1) or "Traceback" in effort.errors:
         raise RuntimeError(f"imgoptd --once ended with {effort.status}: {effort.errors[-2000:]}")
     effort.extra["status"] = effort.status
     return effort

@@ -23,8 +23,6 @@ from pathlib import Path
 from signal import SIGKILL
 from typing import Any, NamedTuple
 
-import pytest
-
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import ignore_lease_signals, look
@@ -69,6 +67,8 @@ def filled(kind: str, tmp_path: Path, fill: Callable[[Path], None]) -> Iterator[
         fill(base / "lower")
         options = f"lowerdir={base}/lower,upperdir={base}/upper,workdir={base}/work"
         if subprocess.run(["mount", "-t", "overlay", "-o", options, "overlay", root], capture_output=True).returncode:
+            import pytest  # here, because it would double the start of each process that only replaces
+
             pytest.skip("mounting an overlay is not allowed here")
         try:
             yield root

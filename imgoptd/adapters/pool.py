@@ -23,9 +23,6 @@ from imgoptd.core.model import FileRef
 from imgoptd.wire import frames
 from imgoptd.wire import messages as m
 
-LIMIT_FACTOR = 1.3
-"""A worker may take this much more than was reserved for its job before its allocations fail."""
-LIMIT_SLACK_BYTES = 32 << 20
 TEMPLATE_RETRY_S = 1.0
 
 
@@ -36,9 +33,6 @@ class _Worker:
     receiver: frames.Receiver[m.FromWorker]
     pid: int = 0
     pidfd: int = -1
-    data_bytes: int = 0
-    """VmData of the idle worker, on which its limit rests; 0: not known."""
-    limit_bytes: int = 0
     tasks: dict[int, FileRef] = field(default_factory=dict)
     ready: bool = False
     asked_to_end: bool = False
@@ -207,11 +201,8 @@ class Pool:
         """Raises WorkerGone."""
         self._send(worker_id, ref, m.ProbeTask(self._next_task), [input_fd])
 
-    def send_job(self, worker_id: int, task: m.OptimizeTask, ref: FileRef, fds: Sequence[int], memory: int) -> None:
-        """`fds` are input and output, `memory` is the reservation in bytes. Raises WorkerGone."""
-        worker = self._workers.get(worker_id)
-        if worker is not None:
-            self._limit(worker, memory)
+    def send_job(self, worker_id: int, ref: FileRef, task: m.OptimizeTask, fds: Sequence[int]) -> None:
+        """`fds` are input and output; the task's number is given here. Raises WorkerGone."""
         self._send(worker_id, ref, msgspec.structs.replace(task, task=self._next_task), fds)
 
     def _send(self, worker_id: int, ref: FileRef, task: m.ToWorker, fds: Sequence[int]) -> None:
@@ -225,21 +216,6 @@ class Pool:
             raise WorkerGone from error
         worker.tasks[task.task] = ref
         self._next_task += 1
-
-    def _limit(self, worker: _Worker, memory_bytes: int) -> None:
-        """Bound what the worker's next allocations may come to; with several jobs queued in it the largest counts."""
-        if not worker.data_bytes:
-            return
-        wanted = worker.data_bytes + int(LIMIT_FACTOR * memory_bytes) + LIMIT_SLACK_BYTES
-        if worker.tasks:
-            wanted = max(wanted, worker.limit_bytes)
-        if wanted != worker.limit_bytes:
-            try:
-                _, hard = resource.prlimit(worker.pid, resource.RLIMIT_DATA)
-                resource.prlimit(worker.pid, resource.RLIMIT_DATA, (wanted, hard))
-                worker.limit_bytes = wanted
-            except (OSError, ValueError):
-                pass  # it has just died, or a container forbids it: the reservation alone guards then
 
     # ---- what comes back --------------------------------------------------------------------------------------------
 
@@ -257,8 +233,7 @@ class Pool:
     def _started(self, worker: _Worker) -> None:
         """It is up when both it and the template have said so; the two sockets are in no order."""
         if worker.ready and worker.pid:
-            resident, worker.data_bytes = _memory_of(worker.pid)
-            self._post(e.WorkerStarted(worker.id, worker.pid, resident))
+            self._post(e.WorkerStarted(worker.id, worker.pid, _resident_bytes(worker.pid)))
 
     def _read_worker(self, worker: _Worker) -> None:
         try:
@@ -316,11 +291,10 @@ def _kill(pidfd: int) -> None:
         pass  # it has ended already
 
 
-def _memory_of(pid: int) -> tuple[int, int]:
-    """(resident, data) bytes of a process by /proc/PID/statm (proc(5)); zeros where it cannot be read."""
+def _resident_bytes(pid: int) -> int:
+    """Resident memory of a process by /proc/PID/statm (proc(5)); 0 where it cannot be read."""
     try:
         with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            fields = [int(word) * resource.getpagesize() for word in file.read().split()]
-        return fields[1], fields[5]
+            return int(file.read().split()[1]) * resource.getpagesize()
     except (OSError, ValueError, IndexError):
-        return 0, 0
+        return 0

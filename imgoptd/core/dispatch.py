@@ -37,7 +37,9 @@ class Dispatcher:
         self.state = FleetState.RUN
         self.wanted = 0
         """Workers wanted by the last decision."""
-        self._blocked_since_s: float | None = None
+        self._blocked: Job | None = None
+        """The first job in line, while it waits for memory or for its turn to run alone."""
+        self._blocked_since_s = 0.0
 
     def memory(self) -> MemoryView:
         return MemoryView(self.sensed.available_bytes, self.sensed.limit_bytes, self.budget_bytes)
@@ -66,12 +68,12 @@ class Dispatcher:
             draining=self.draining,
         )
 
-    def run(self, turn: Turn) -> None:
+    def run(self, turn: Turn, *, may_start: bool = True) -> None:
         """Give work to those who have room, then grow, shrink, and move workers between domains."""
         self.state = self._fleet_state()
         if not self.draining:
             self._give(turn)
-        self._scale(turn)
+        self._scale(turn, may_start)
 
     def _fleet_state(self) -> FleetState:
         if self.draining:
@@ -84,8 +86,9 @@ class Dispatcher:
 
     def _give(self, turn: Turn) -> None:
         blocked = False
-        # Idle workers first, so that work spreads before it stacks.
-        for worker in sorted(self.fleet.workers.values(), key=lambda one: len(one.tasks)):
+        if self._blocked is not None and not self._is_waiting(self._blocked):
+            self._blocked = None
+        for worker in self._takers():
             while worker.available and not self._should_yield(worker, turn.now_s):
                 if self._give_probe(turn, worker):
                     continue
@@ -94,10 +97,15 @@ class Dispatcher:
                 if job is None:
                     break
                 self._send(turn, worker, job)
-        if not blocked:
-            self._blocked_since_s = None
-        elif self.state is FleetState.RUN:
+        if blocked and self.state is FleetState.RUN:
             self.state = FleetState.CONSTRAINED
+
+    def _takers(self) -> list[Worker]:
+        """Who may be given work, idle ones first, so that work spreads before it stacks.
+
+        The youngest of more workers than there may be get none: so they come to leave, however much waits.
+        """
+        return sorted(list(self.fleet.serving())[: self.workers_max], key=lambda one: len(one.tasks))
 
     def _give_probe(self, turn: Turn, worker: Worker) -> bool:
         job = self.jobs.backlog.next_probe(worker.domain)
@@ -115,15 +123,30 @@ class Dispatcher:
             self._hold(turn, job)
         if job is None:
             return None, False
+        kept_for = self._room_kept_for(turn.now_s)
+        if kept_for is not None and job.urgency >= kept_for.urgency:
+            if worker.domain != kept_for.domain:
+                return None, True
+            job = kept_for
         if self._may_start(worker, job):
             return job, False
         if not worker.has_room_for_job(job):
             return None, False
-        if self._blocked_since_s is None:
-            self._blocked_since_s = turn.now_s
-        if job.solo or turn.now_s - self._blocked_since_s > CONSTRAINED_S:
+        if self._blocked is None:
+            self._blocked, self._blocked_since_s = job, turn.now_s
+        if job.solo or kept_for is not None:
             return None, True
         return backlog.backfill(worker.domain, lambda other: self._may_start(worker, other)), True
+
+    def _room_kept_for(self, now_s: float) -> Job | None:
+        """The job that has been passed for long enough; a worker of its domain must be there to take it."""
+        job = self._blocked
+        if job is None or now_s - self._blocked_since_s <= CONSTRAINED_S:
+            return None
+        return job if any(worker.domain == job.domain for worker in self._takers()) else None
+
+    def _is_waiting(self, job: Job) -> bool:
+        return self.jobs.by_ref.get(job.ref) is job and job.stage is Stage.READY and not self._never_fits(job)
 
     def _may_start(self, worker: Worker, job: Job) -> bool:
         if not worker.has_room_for_job(job) or not self._solitude(worker, job):
@@ -158,16 +181,20 @@ class Dispatcher:
         self.jobs.hold(turn, job, Failure(FailureKind.EXHAUSTED, "needs-memory", detail))
 
     def _send(self, turn: Turn, worker: Worker, job: Job) -> None:
-        assert job.record.facts is not None
+        facts = job.record.facts
+        assert facts is not None
+        if job is self._blocked:
+            self._blocked = None
         self.jobs.given_out(turn, job)
-        job.reserved_bytes = self._need(job)
+        job.reserved_bytes = need = self._need(job)
         self.fleet.give(worker, job, turn.now_s)
-        turn.act(c.SendJob(worker.id, job.ref, job.record.identity, job.record.facts, job.settings, job.reserved_bytes))
+        identity = job.record.identity
+        turn.act(c.SendJob(worker.id, job.ref, identity, facts, job.settings, need, job.previous_sha256))
 
     # ---- scaling ----------------------------------------------------------------------------------------------------
 
-    def _scale(self, turn: Turn) -> None:
-        decision = self.scaler.decide(self.inputs(), turn.now_s)
+    def _scale(self, turn: Turn, may_start: bool) -> None:
+        decision = self.scaler.decide(self.inputs(), turn.now_s, may_start=may_start)
         self.wanted = decision.wanted
         for _ in range(decision.start):
             domain = self._neediest()
@@ -176,7 +203,7 @@ class Dispatcher:
             self._start(turn, domain)
         for worker in self.fleet.idle()[: decision.retire]:
             self._retire(turn, worker)
-        if not self.draining:
+        if not self.draining and may_start:
             self._move_between_domains(turn)
         if decision.start or decision.retire:
             turn.announce(
@@ -225,12 +252,18 @@ class Dispatcher:
         return None
 
     def _move_between_domains(self, turn: Turn) -> None:
-        """An idle worker of one domain makes way for one of a domain that nobody serves."""
+        """An idle worker makes way for one of a domain that nobody serves, or whose workers are too few."""
         for worker in self.fleet.idle():
-            domain = self._waiting_elsewhere(worker, turn.now_s)
+            domain = self._waiting_elsewhere(worker, turn.now_s) or self._crowded_elsewhere(worker)
             if domain is not None:
                 self._retire(turn, worker)
                 self._start(turn, domain)
+
+    def _crowded_elsewhere(self, worker: Worker) -> Domain | None:
+        """Where work is left over, for a worker that is wanted but has none of its own."""
+        waiting = self.jobs.backlog.jobs and self.jobs.backlog.urgency(worker.domain) is None
+        surplus = sum(1 for _ in self.fleet.serving()) > self.wanted
+        return self._neediest() if waiting and not surplus and self.state is FleetState.RUN else None
 
     def _start(self, turn: Turn, domain: Domain) -> None:
         worker = self.fleet.add(domain, turn.now_s)

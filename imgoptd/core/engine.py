@@ -38,12 +38,12 @@ class Engine:
         self.job_timeout_s = 300.0
         self._sensed_s: float | None = None
         self._quick_deaths = 0
-        self.start_paused_until_s = 0.0
+        self.start_paused_until_s: float | None = None
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
             e.Configured: self._configured,
             e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
             e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root),
-            e.ScanStarted: lambda turn, event: self.intake.scanning.add(event.root),
+            e.ScanStarted: lambda turn, event: self.intake.scan_started(event.root),
             e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root),
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
@@ -74,9 +74,10 @@ class Engine:
         if not self.dispatcher.draining:
             self.intake.due(turn)
         self._end_overdue(turn)
-        if now_s >= self.start_paused_until_s or self.dispatcher.draining:
-            self.dispatcher.run(turn)
-        if self._wants_senses() and (self._sensed_s is None or now_s - self._sensed_s >= SENSE_S):
+        if self.start_paused_until_s is not None and now_s >= self.start_paused_until_s:
+            self.start_paused_until_s = None
+        self.dispatcher.run(turn, may_start=self.start_paused_until_s is None)
+        if self._wants_senses() and (self._sensed_s is None or now_s >= self._sensed_s + SENSE_S):
             self._sensed_s = now_s
             turn.act(c.Sense())
         return turn.commands
@@ -85,9 +86,8 @@ class Engine:
         """When `end_turn` should run again although nothing happens; None: not before an event."""
         times = [self.intake.next_deadline_s() if not self.dispatcher.draining else None]
         times.append(self.dispatcher.scaler.next_deadline_s())
-        if self.start_paused_until_s and self.jobs.backlog.jobs:
-            times.append(self.start_paused_until_s)
-        times += [worker.head_since_s + self.job_timeout_s for worker in self.fleet.workers.values() if worker.tasks]
+        times.append(self.start_paused_until_s)
+        times += [self._overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
         if self._wants_senses() and self._sensed_s is not None:
             times.append(self._sensed_s + SENSE_S)
         return min((time for time in times if time is not None), default=None)
@@ -125,7 +125,7 @@ class Engine:
         before = self.dispatcher.memory().largest_job_bytes()
         self.dispatcher.sensed = event
         after = self.dispatcher.memory().largest_job_bytes()
-        if self.jobs.held and before is not None and after is not None and after > before:
+        if self.jobs.held and after is not None and (before is None or after > before):
             self.jobs.unhold(turn)
         for worker_id, rss_bytes in event.worker_rss:
             worker = self.fleet.workers.get(worker_id)
@@ -158,7 +158,9 @@ class Engine:
             self._died(turn, worker, event)
         for index, job in enumerate(worker.tasks):
             turn.act(c.Discard(job.ref))
-            if index > 0 or event.innocent or self._killed_from_outside(worker, job, event):
+            # Ended for being overdue, it may have got on to the next task before it was gone.
+            innocent = event.innocent or (worker.killed_for and job is not worker.overdue)
+            if index > 0 or innocent or self._killed_from_outside(worker, job, event):
                 self.jobs.back_to_queue(turn, job, detail="its worker was lost through no fault of the file")
             else:
                 self.jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
@@ -203,14 +205,17 @@ class Engine:
 
     def _end_overdue(self, turn: Turn) -> None:
         for worker in self.fleet.workers.values():
-            if worker.killed_for:
-                continue
-            if worker.tasks and turn.now_s - worker.head_since_s >= self.job_timeout_s:
-                worker.killed_for = "timeout"
-            elif worker.state is WorkerState.STARTING and turn.now_s - worker.started_s >= START_TIMEOUT_S:
-                worker.killed_for = "start-timeout"
-            if worker.killed_for:
+            overdue_s = self._overdue_s(worker)
+            if overdue_s is not None and turn.now_s >= overdue_s and not worker.killed_for:
+                worker.killed_for = "timeout" if worker.tasks else "start-timeout"
+                worker.overdue = worker.tasks[0] if worker.tasks else None
                 turn.act(c.KillWorker(worker.id, worker.killed_for))
+
+    def _overdue_s(self, worker: Worker) -> float | None:
+        """When the worker has taken too long for what it does now; None: it does nothing."""
+        if worker.tasks:
+            return worker.head_since_s + self.job_timeout_s
+        return worker.started_s + START_TIMEOUT_S if worker.state is WorkerState.STARTING else None
 
     # ---- tasks ------------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,8 @@ class Worker:
     bytes_in: int = 0
     bytes_out: int = 0
     killed_for: str = ""
+    overdue: Job | None = None
+    """The task it was ended for."""
 
     @property
     def available(self) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.job import Stage
-from imgoptd.core.jobs import Jobs
+from imgoptd.core.jobs import Jobs, again
 from imgoptd.core.model import (
     FINAL_STATES,
     Failure,
@@ -29,6 +29,9 @@ NO_IDENTITY = Identity(0, 0, 0, 0)
 EXISTING = "existing"
 PROTECTED = "protected"
 HARD_LINKED = "hard-linked"
+VANISHED = "vanished"
+SYMLINK = "symlink"
+NOT_A_FILE = "not-a-file"
 
 WAITING = (Stage.UNPROBED, Stage.READY, Stage.WAITING)
 
@@ -48,19 +51,29 @@ class Intake:
     def configure(self, turn: Turn, folders: tuple[e.FolderPolicy, ...]) -> None:
         """Take over the folders of a configuration. What waits is judged anew by it; what runs goes on as it began."""
         self.folders = {folder.root: folder for folder in folders}
+        self.scanning &= self.folders.keys()
+        self._baselines = {root: refs for root, refs in self._baselines.items() if root in self.folders}
         for ref in [ref for ref in self.settler.candidates if ref.root not in self.folders]:
             self.settler.drop(ref)
         for job in list(self.jobs.by_ref.values()):
             if job.stage in WAITING:
                 self.jobs.release(job)
                 self._recall(turn, job.record)
+            else:
+                job.outdated = True
 
     def recovered(self, turn: Turn, record: FileRecord) -> None:
         """A job of the last run: nothing is assumed of its file, which may have changed since."""
-        self._recall(turn, record)
+        if record.ref not in self.jobs.by_ref:  # else a scan was faster
+            self._recall(turn, record)
 
     def baseline_started(self, root: bytes) -> None:
-        self._baselines[root] = set()
+        if root in self.folders:
+            self._baselines[root] = set()
+
+    def scan_started(self, root: bytes) -> None:
+        if root in self.folders:
+            self.scanning.add(root)
 
     def scan_finished(self, turn: Turn, root: bytes) -> None:
         """All files of the folder have been hinted at."""
@@ -77,16 +90,19 @@ class Intake:
         folder = self.folders.get(record.ref.root)
         if folder is not None:
             self.settler.hint(record.ref, HintKind.FOUND, folder.settle_s, turn.now_s)
-            self.settler.candidates[record.ref].fresh = record.fresh
+            candidate = self.settler.candidates[record.ref]
+            candidate.fresh = candidate.fresh or record.fresh
 
     # ---- attention --------------------------------------------------------------------------------------------------
 
     def attend(self, turn: Turn, ref: FileRef, kind: HintKind, quiet: bool = False) -> None:
         """Something happened at the path; with `quiet` it must be still for a while before it counts as complete."""
         folder = self.folders.get(ref.root)
-        if folder is None:
-            return
         job = self.jobs.by_ref.get(ref)
+        if folder is None:
+            if job is not None and job.stage in WAITING:
+                self.jobs.release(job)
+            return
         if job is not None and job.stage not in WAITING:
             job.hinted_again = job.hinted_again or kind is not HintKind.FOUND
             return
@@ -100,8 +116,8 @@ class Intake:
 
     def due(self, turn: Turn) -> None:
         """Look at candidates whose time has come; deferred jobs whose delay is over become candidates again."""
-        for ref in self.jobs.overdue(turn.now_s):
-            self.attend(turn, ref, HintKind.FOUND)
+        for job in self.jobs.overdue(turn.now_s):
+            self.attend(turn, job.ref, again(job))
         for ref in self.settler.due(turn.now_s):
             turn.act(c.LookAt(ref))
 
@@ -123,19 +139,27 @@ class Intake:
     def _judge(self, turn: Turn, event: e.Looked, *, live: bool, fresh: bool) -> None:
         ref, look, known = event.ref, event.look, event.known
         folder = self.folders[ref.root]
-        if look.kind is not FileKind.REGULAR or look.identity is None:
+        if not fresh and not folder.optimize_existing and self._stood_before(ref, look, known):
             self.settler.drop(ref)
-            self._not_regular(turn, ref, look, known)
-        elif known is not None and self._finished_already(known, look, folder, live=live):
-            self.settler.drop(ref)
-        elif known is None and ref.root in self._baselines and not folder.optimize_existing and not fresh:
-            self.settler.drop(ref)
-            record = FileRecord(ref, look.identity, JobState.SETTLING, uid=look.uid)
+            record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
             detail = "it stood here before the folder was first watched"
             self._story.move(turn, record, JobState.SKIPPED, EXISTING, detail)
+        elif look.kind is not FileKind.REGULAR or look.identity is None:
+            self.settler.drop(ref)
+            self._not_regular(turn, ref, look, known, live=live)
+        elif known is not None and self._finished_already(known, look, folder, live=live):
+            self.settler.drop(ref)
         elif self.settler.looked(ref, look, turn.now_s) or self._settled_before(known, look):
             self.settler.drop(ref)
             self._settled(turn, ref, look, known, fresh=fresh)
+
+    def _stood_before(self, ref: FileRef, look: Look, known: FileRecord | None) -> bool:
+        """Does a scan find what was here when the folder was first watched, and nobody has told yet which content?"""
+        if look.kind not in (FileKind.REGULAR, FileKind.UNREADABLE):
+            return False
+        if known is None:
+            return ref.root in self._baselines
+        return known.reason == EXISTING and known.identity == NO_IDENTITY and look.identity is not None
 
     def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:
         """Does the store know exactly this content as finished?"""
@@ -144,6 +168,8 @@ class Intake:
         if known.reason in (PROTECTED, HARD_LINKED):
             # Rights and links leave no trace in the identity: judged again each time.
             return _untouchable(look) == known.reason
+        if known.reason == VANISHED:
+            return False  # it was moved away before it was worked on, and is back
         return known.reason != EXISTING or not (live or folder.optimize_existing)
 
     def _settled_before(self, known: FileRecord | None, look: Look) -> bool:
@@ -151,23 +177,32 @@ class Intake:
         waiting = known is not None and known.state not in FINAL_STATES and known.identity == look.identity
         return waiting and look.lease is Lease.GRANTED
 
-    def _not_regular(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None) -> None:
+    def _not_regular(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, *, live: bool) -> None:
         if look.kind is FileKind.GONE:
             # A finished file that somebody removed keeps its story; one never worked on says what became of it.
             if known is None or known.state not in FINAL_STATES:
                 record = known or FileRecord(ref, NO_IDENTITY, JobState.SETTLING)
-                self._skip(turn, record, "vanished", "it was gone before it could be worked on")
+                # Its content was not finished: should it come back, its hash must not pass for that of a finished one.
+                record = replace(record, sha256="")
+                self._skip(turn, record, VANISHED, "it was gone before it could be worked on")
             return
         record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
         if look.kind is FileKind.UNREADABLE:
-            failure = Failure(FailureKind.TRANSIENT, "unreadable", look.detail)
-            self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure)
-        elif known is not None and known.state is JobState.SKIPPED and known.identity == record.identity:
+            if known is None or not self._still_told(known, look, live=live):
+                failure = Failure(FailureKind.TRANSIENT, "unreadable", look.detail)
+                self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure)
             return
-        elif look.kind is FileKind.SYMLINK:
-            self._skip(turn, record, "symlink", "symbolic links are never followed or replaced")
-        else:
-            self._skip(turn, record, "not-a-file", "it is no regular file")
+        symlink = look.kind is FileKind.SYMLINK
+        reason = SYMLINK if symlink else NOT_A_FILE
+        if known is None or (known.state, known.reason, known.identity) != (JobState.SKIPPED, reason, record.identity):
+            detail = "symbolic links are never followed or replaced" if symlink else "it is no regular file"
+            self._skip(turn, record, reason, detail)
+
+    def _still_told(self, known: FileRecord, look: Look, *, live: bool) -> bool:
+        """An unreadable file: does its row say all there is to say? Nothing shows that the content has changed."""
+        if known.state not in FINAL_STATES or known.reason in (VANISHED, SYMLINK, NOT_A_FILE):
+            return False
+        return look.identity in (None, known.identity) and not (live and known.reason == EXISTING)
 
     def _settled(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, *, fresh: bool) -> None:
         assert look.identity is not None

@@ -41,6 +41,8 @@ class Job:
     """How often its worker was killed from outside."""
     hinted_again: bool = False
     """Something happened at the path while the job ran: look again afterwards."""
+    outdated: bool = False
+    """Another configuration came while a worker had it: should it wait again, it is judged anew."""
     due_s: float = 0.0
 
     @property

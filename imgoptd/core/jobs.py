@@ -30,6 +30,12 @@ from imgoptd.core.story import Story
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
 
+
+def again(job: Job) -> HintKind:
+    """The hint with which a job's file is looked at once more: a fresh drop stays one."""
+    return HintKind.ARRIVED if job.record.fresh else HintKind.FOUND
+
+
 Attend = Callable[[Turn, FileRef, HintKind, bool], None]
 """Look at a path again: turn, path, kind of hint, and whether it must be quiet for a while first."""
 
@@ -78,7 +84,14 @@ class Jobs:
         job.reserved_bytes = 0
         if job.record.state is not JobState.QUEUED:
             job.record = self._story.move(turn, job.record, JobState.QUEUED, reason, detail)
-        self.backlog.add(job)
+        elif detail:
+            # Its probe came to nothing: no other state, but a part of its story, and perhaps its fault.
+            job.record = self._story.note(turn, job.record, reason, detail)
+        if job.outdated:
+            self._forget(job)
+            self._attend(turn, job.ref, again(job), False)
+        else:
+            self.backlog.add(job)
 
     def release(self, job: Job) -> None:
         """A job that waits is one no longer: its file is looked at anew. Its stored row stays an unfinished one."""
@@ -104,9 +117,9 @@ class Jobs:
         """The file ended well or otherwise for good: its next deferral begins with a short delay again."""
         self._deferrals.pop(ref, None)
 
-    def overdue(self, now_s: float) -> list[FileRef]:
+    def overdue(self, now_s: float) -> list[Job]:
         """Deferred jobs whose delay is over."""
-        return [ref for ref in self.deferred if self.by_ref[ref].due_s <= now_s]
+        return [job for ref in self.deferred if (job := self.by_ref[ref]).due_s <= now_s]
 
     def next_due_s(self) -> float | None:
         return min((self.by_ref[ref].due_s for ref in self.deferred), default=None)

@@ -103,17 +103,20 @@ class Scaler:
 
     def __init__(self) -> None:
         self._surplus_since_s: float | None = None
+        self._due_s: float | None = None
         self._retired_s: float | None = None
         self._factor = 1
         self.last: Decision | None = None
         """The last decision that changed something."""
 
-    def decide(self, inputs: Inputs, now_s: float) -> Decision:
+    def decide(self, inputs: Inputs, now_s: float, *, may_start: bool = True) -> Decision:
         wanted, reason = wanted_workers(inputs)
         start = retire = 0
+        self._due_s = None
         if inputs.workers < wanted and not inputs.draining:
-            start = wanted - inputs.workers
-            reason = self._grown(now_s, reason, inputs)
+            if may_start:
+                start = wanted - inputs.workers
+                reason = self._grown(now_s, reason, inputs)
         elif inputs.workers > wanted:
             retire, reason = self._shrink(inputs, wanted, reason, now_s)
         else:
@@ -124,8 +127,8 @@ class Scaler:
         return decision
 
     def next_deadline_s(self) -> float | None:
-        """When a retirement may become due, or None."""
-        return None if self._surplus_since_s is None else self._surplus_since_s + self._cooldown_s
+        """When the retirement of a worker that idles now becomes due, or None."""
+        return self._due_s
 
     @property
     def _cooldown_s(self) -> float:
@@ -147,7 +150,9 @@ class Scaler:
             return min(inputs.workers - inputs.workers_max, inputs.idle_workers), Reason.LIMITS
         if self._surplus_since_s is None:
             self._surplus_since_s = now_s
-        if now_s - self._surplus_since_s < self._cooldown_s or not surplus:
+        due_s = self._surplus_since_s + self._cooldown_s
+        if now_s < due_s or not surplus:
+            self._due_s = due_s if surplus else None
             return 0, reason
         self._surplus_since_s = now_s
         self._retired_s = now_s

@@ -100,15 +100,17 @@ class Settler:
         if look.lease is Lease.BUSY:
             candidate.busy_looks += 1
             candidate.quiet_needed = candidate.quiet_needed or candidate.busy_looks > 1
-            wait_s = min(BUSY_RETRY_MAX_S, max(0.05, candidate.settle_s) * 2.0 ** (candidate.busy_looks - 1))
+            doublings = min(candidate.busy_looks - 1, 16)  # a file may be held open for days
+            wait_s = min(BUSY_RETRY_MAX_S, max(0.05, candidate.settle_s) * 2.0**doublings)
             self._schedule(candidate, now_s + wait_s)
             return False
         at_once = (
             candidate.strong and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
         )
-        if at_once or now_s - candidate.since_s >= candidate.settle_s:
+        settled_s = candidate.since_s + candidate.settle_s
+        if at_once or now_s >= settled_s:
             return True
-        self._schedule(candidate, candidate.since_s + candidate.settle_s)
+        self._schedule(candidate, settled_s)
         return False
 
     def drop(self, ref: FileRef) -> None:

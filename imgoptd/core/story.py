@@ -42,6 +42,13 @@ class Story:
             self.counts[state] += 1
         return moved
 
+    def note(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> FileRecord:
+        """The record in the state it has, with what happened to it meanwhile, saved and told."""
+        noted = replace(record, reason=reason, detail=detail)
+        turn.record(c.SaveFile(noted))
+        turn.record(c.AppendStep(record.ref, record.state, f"{reason}: {detail}" if reason else detail))
+        return noted
+
     def announce(self, turn: Turn, record: FileRecord) -> None:
         """Say to the operator where the file stands."""
         event, priority = _EVENTS[record.state]

@@ -155,10 +155,9 @@ class Supervisor:
             self._post(e.Recognised(command.worker, command.ref, sha256, own))
             return
         self._open[command.ref] = job
-        task = OptimizeTask(0, command.facts, command.settings)
+        task = OptimizeTask(0, command.facts, command.settings, command.memory_bytes)
         try:
-            fds = [job.input_fd, job.output_fd]
-            self._pool.send_job(command.worker, task, command.ref, fds, command.memory_bytes)
+            self._pool.send_job(command.worker, command.ref, task, [job.input_fd, job.output_fd])
         except WorkerGone:
             self._close(command.ref)
             self._post(e.TaskRefused(command.worker, command.ref, None))

@@ -9,7 +9,7 @@ import hashlib
 import io
 from collections.abc import Callable
 
-from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
+from PIL import Image, ImageFile, PngImagePlugin, UnidentifiedImageError
 
 from imgoptd.imaging.failures import Unfit, corrupt, damaged, truncated
 
@@ -21,11 +21,11 @@ Image.MAX_IMAGE_PIXELS = None
 ImageFile.LOAD_TRUNCATED_IMAGES = False
 # Registers the plugins now: a sandboxed worker could not import them at the first `open`.
 Image.preinit()
-assert JpegImagePlugin and PngImagePlugin
+assert PngImagePlugin
 
 
 def fingerprint(data: bytes, format_: str, canonical: Callable[[Image.Image], bytes]) -> str:
-    """SHA-256 over size and every pixel of a JPEG or PNG, with `canonical` giving the bytes of a strip of rows.
+    """SHA-256 over size and every pixel of a picture, with `canonical` giving the bytes of a strip of rows.
 
     `format_` is Pillow's name; no other decoder is tried. Raises Unfit (CORRUPT) where the decoder objects, MemoryError
     where memory does not suffice.

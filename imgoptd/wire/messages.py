@@ -56,6 +56,8 @@ class OptimizeTask(msgspec.Struct, tag="optimize", frozen=True):
     task: int
     facts: ImageFacts
     settings: JobSettings
+    memory_bytes: int = 0
+    """Reservation: what the task may take above the idle worker. The worker bounds itself; 0: unbounded."""
 
 
 # ---- worker -> daemon -----------------------------------------------------------------------------------------------

@@ -49,9 +49,11 @@ def _do(task: ToWorker, descriptors: list[int], meter: Meter) -> ProbeReply | Op
         if isinstance(answer, Failure):
             return ProbeReply(task.task, failure=answer)
         return ProbeReply(task.task, facts=answer)
+    meter.bound(task.memory_bytes)
     meter.start()
     outcome = _optimize(task, descriptors[0], descriptors[1])
     effort = meter.stop()
+    meter.bound(0)
     meter.trim()
     return OptimizeReply(task.task, replace(outcome, effort=effort))
 

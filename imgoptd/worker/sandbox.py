@@ -15,6 +15,10 @@ PR_SET_PDEATHSIG = 1
 PR_SET_NO_NEW_PRIVS = 38
 SIGKILL = 9
 
+CAPABILITY_VERSION_3 = 0x20080522
+CAPABILITY_SETS = bytes(2 * 3 * 4)
+"""Of capset(2): effective, permitted and inheritable, in two halves of 32 bits each, all empty."""
+
 LANDLOCK_CREATE_RULESET = 444
 LANDLOCK_RESTRICT_SELF = 446
 LANDLOCK_CREATE_RULESET_VERSION = 1
@@ -58,9 +62,16 @@ def enter(drop_uid: int | None, parent: int) -> tuple[str, ...]:
         os.setresgid(drop_uid, drop_uid, drop_uid)
         os.setresuid(drop_uid, drop_uid, drop_uid)
         names.append("own-user")
+    _drop_capabilities()
+    names.append("no-capabilities")
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     die_with(parent)
     return (*names, *deny_files_and_network())
+
+
+def _drop_capabilities() -> None:
+    """Give up the rights over all files that a service holds: Landlock leaves chmod and chown to them."""
+    _checked(_libc.capset(struct.pack("=Ii", CAPABILITY_VERSION_3, 0), CAPABILITY_SETS))
 
 
 def die_with(parent: int) -> None:

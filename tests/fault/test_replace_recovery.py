@@ -214,6 +214,16 @@ def test_another_device_number_after_a_mount_does_not_confuse_it(root: Path, poi
     assert temps(root) == []
 
 
+def test_another_device_number_does_not_stop_a_newer_file_from_being_put_back(root: Path) -> None:
+    intent, temp = crashed(root, "after_exchange")
+    (root / "draft").write_bytes(NEWER)
+    (root / "draft").rename(temp)
+    assert intent.result is not None
+    recovered(root, with_fields(intent, original=intent.original._replace(dev=1), result=intent.result._replace(dev=1)))
+    assert seen(root / "a.jpg").content == NEWER
+    assert temps(root) == []
+
+
 def test_a_folder_that_is_gone_settles_the_intent_and_a_disk_that_is_not_there_does_not(root: Path) -> None:
     gone = Intent(
         ref=crashed(root, "after_exchange")[0].ref._replace(path=b"sub/a.jpg"),

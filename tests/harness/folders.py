@@ -53,7 +53,7 @@ def found_images(limit: int = 40) -> list[Path]:
         folders.sort()
         for name in sorted(names):
             path = Path(top, name)
-            if path.suffix not in (".png", ".jpg") or path.is_symlink() or not 300 <= path.stat().st_size <= 300_000:
+            if path.suffix not in (".png", ".jpg") or path.is_symlink() or not 300 <= path.stat().st_size <= 100_000:
                 continue
             if (data := path.read_bytes()) not in seen:
                 seen.add(data)

@@ -26,7 +26,7 @@ def test_status_has_every_key_at_rest_and_under_load() -> None:
     with Daemon() as daemon:
         daemon.start()
         at_rest = daemon.status()
-        paths = drop(daemon.watched, {f"{n}.png": images.png(images.photo(600, 400, seed=400 + n)) for n in range(8)})
+        paths = drop(daemon.watched, {f"{n}.png": images.png(images.photo(500, 400, seed=400 + n)) for n in range(8)})
         eventually(lambda: daemon.status()["workers"]["busy"], what="a busy worker")
         loaded = daemon.status()
         daemon.wait_done(paths, timeout_s=90)
@@ -53,7 +53,7 @@ def test_status_has_every_key_at_rest_and_under_load() -> None:
 def test_workers_has_a_row_for_each() -> None:
     with Daemon() as daemon:
         daemon.start()
-        drop(daemon.watched, {f"{n}.png": images.png(images.photo(900, 600, seed=420 + n)) for n in range(6)})
+        drop(daemon.watched, {f"{n}.png": images.png(images.photo(600, 450, seed=420 + n)) for n in range(6)})
 
         def busy_rows() -> list[dict[str, object]]:
             answer = daemon.ctl("workers", "--json")

@@ -76,7 +76,7 @@ def test_a_finished_file_is_not_done_again_by_the_next_start() -> None:
 def test_what_was_queued_when_it_was_killed_is_finished_by_the_next_start() -> None:
     with Daemon() as daemon:
         daemon.start()
-        paths = drop(daemon.watched, {f"{n}.png": images.png(images.photo(600, 400, seed=300 + n)) for n in range(12)})
+        paths = drop(daemon.watched, {f"{n}.png": images.png(images.photo(500, 400, seed=300 + n)) for n in range(10)})
         before = snapshot(daemon.watched)
         eventually(lambda: daemon.status()["backlog"]["jobs"] > 2, what="a backlog")
         daemon.kill()
@@ -90,7 +90,7 @@ def test_what_was_queued_when_it_was_killed_is_finished_by_the_next_start() -> N
 def test_no_process_outlives_a_killed_daemon() -> None:
     with Daemon() as daemon:
         daemon.start()
-        drop(daemon.watched, {f"{n}.png": images.png(images.photo(900, 600, seed=320 + n)) for n in range(6)})
+        drop(daemon.watched, {f"{n}.png": images.png(images.photo(600, 450, seed=320 + n)) for n in range(6)})
         eventually(lambda: daemon.status()["workers"]["busy"], what="a busy worker")
         daemon.note_tree()
         daemon.kill()
@@ -100,7 +100,7 @@ def test_no_process_outlives_a_killed_daemon() -> None:
 def test_a_killed_worker_costs_its_file_a_retry_and_nothing_more() -> None:
     with Daemon() as daemon:
         daemon.start()
-        paths = drop(daemon.watched, {f"{n}.png": images.png(images.photo(900, 600, seed=340 + n)) for n in range(8)})
+        paths = drop(daemon.watched, {f"{n}.png": images.png(images.photo(600, 450, seed=340 + n)) for n in range(8)})
         before = snapshot(daemon.watched)
         eventually(lambda: daemon.status()["workers"]["busy"], what="a busy worker")
         workers = eventually(daemon.workers, what="a worker process")

@@ -15,7 +15,7 @@ from tests.harness import Daemon, drop, eventually, unique
 
 def load(daemon: Daemon, number: int = 12) -> list[Path]:
     """Enough work to be in the middle of it for a second or two."""
-    return drop(daemon.watched, {f"{n}.png": images.png(images.photo(900, 600, seed=200 + n)) for n in range(number)})
+    return drop(daemon.watched, {f"{n}.png": images.png(images.photo(600, 450, seed=200 + n)) for n in range(number)})
 
 
 def reached(daemon: Daemon, generation: int) -> bool:
@@ -43,7 +43,7 @@ def test_a_first_signal_drains_and_exits_0_with_nothing_lost(number: int) -> Non
 def test_a_second_sigterm_stops_at_once_and_the_next_start_finishes_the_rest() -> None:
     with Daemon() as daemon:
         daemon.start()
-        paths = load(daemon, 16)
+        paths = load(daemon, 10)
         before = snapshot(daemon.watched)
         eventually(lambda: busy(daemon), what="a worker is busy")
         daemon.note_tree()

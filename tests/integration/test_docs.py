@@ -63,8 +63,8 @@ def test_every_command_of_dev_that_is_named_exists(document: Path) -> None:
 
 
 def test_every_command_of_imgoptctl_that_is_named_exists(document: Path) -> None:
-    code = " ".join(re.findall(r"`([^`\n]+)`", document.read_text()) + list(blocks(document, "sh")))
-    named = set(re.findall(r"imgoptctl (?:--[a-z]+ [^ ]+ )?([a-z]+)\b", code))
+    code = "\n".join([*re.findall(r"`([^`\n]+)`", document.read_text()), *blocks(document, "sh")])
+    named = set(re.findall(r"\bimgoptctl (?:--[a-z]+ [^ ]+ )?([a-z]+)\b", code))
 
     assert named - set(COMMANDS) == set()
 

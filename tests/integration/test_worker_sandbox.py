@@ -20,6 +20,12 @@ from imgoptd.worker import sandbox
 
 own, uid, parent = sys.argv[1], json.loads(sys.argv[2]), os.getppid()
 held = os.open(own, os.O_RDWR)
+status = os.open("/proc/self/status", os.O_RDONLY)
+
+def capabilities(descriptor):
+    lines = os.pread(descriptor, 8192, 0).decode().splitlines()
+    return [int(line.split()[1], 16) for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb"))]
+
 names = sandbox.enter(uid, parent)
 
 def attempt(what):
@@ -45,6 +51,7 @@ print(json.dumps({
     "uids": os.getresuid(),
     "gids": os.getresgid(),
     "groups": os.getgroups(),
+    "capabilities": capabilities(status),
 }))
 """
 
@@ -85,6 +92,13 @@ def test_there_is_no_core_dump_and_a_small_limit_on_open_files(tmp_path: Path) -
     found = from_within(tmp_path / "own", None)
     assert found["core"] == [0, 0]
     assert found["open files"] == [sandbox.OPEN_FILES] * 2
+
+
+def test_no_capability_is_left_even_to_a_root_that_stays_root(tmp_path: Path) -> None:
+    found = from_within(tmp_path / "own", None)
+    assert found["capabilities"] == [0, 0, 0, 0]
+    names = found["names"]
+    assert isinstance(names, list) and "no-capabilities" in names
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")

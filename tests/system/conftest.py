@@ -54,8 +54,10 @@ class Service:
 
     def drop_in(self, **settings: str) -> None:
         """Settings of [Service] beside those of the unit, as `systemctl edit` would write them."""
-        lines = "".join(f"{key}={value}\n" for key, value in settings.items())
-        self.path(f"{DROP_INS}/test.conf").write_text(f"[Service]\nReadWritePaths={PHOTOS} {MORE}\n{lines}")
+        # The program is run from the checkout, which may lie where the unit's PrivateTmp hides it.
+        always = {"ReadWritePaths": f"{PHOTOS} {MORE}", "BindReadOnlyPaths": str(CHECKOUT)}
+        lines = "".join(f"{key}={value}\n" for key, value in (always | settings).items())
+        self.path(f"{DROP_INS}/test.conf").write_text(f"[Service]\n{lines}")
         self.systemctl("daemon-reload")
 
     def systemctl(self, verb: str, *arguments: str) -> str:

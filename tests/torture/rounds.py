@@ -53,7 +53,11 @@ class Torture:
         self.pool = _pool()
 
     def __enter__(self) -> Torture:
-        self.daemon.start()  # the first look at the folder is over: from now on what comes is to be done
+        try:
+            self.daemon.start()  # the first look at the folder is over: from now on what comes is to be done
+        except BaseException:
+            self.__exit__(None, None, None)  # no one else will, for a start that failed
+            raise
         return self
 
     def __exit__(self, *of_the_end: object) -> None:
@@ -123,12 +127,12 @@ class Torture:
             victims = [process for process in tree if process not in workers][:1]
         else:
             victims = workers if what == "daemon and workers" else []
+        if not victims and what != "daemon and workers":
+            what = "daemon"  # also where no worker was there to be killed: each round has its kill
         for process in victims:
             _kill_quietly(process)
         if what.startswith("daemon"):
             self._kill_daemon()
-        elif not victims:
-            what = "nothing: none was there"
         self.verdict.kills[what] += 1
 
     def _kill_daemon(self) -> None:

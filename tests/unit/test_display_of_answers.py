@@ -56,7 +56,7 @@ def test_an_idle_daemon_says_so() -> None:
 
 
 def test_workers_are_rows_in_columns() -> None:
-    workers = [
+    workers: list[dict[str, object]] = [
         {
             "worker": 1,
             "pid": 4711,

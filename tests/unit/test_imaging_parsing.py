@@ -12,7 +12,7 @@ from imgoptd.core.model import Failure, FailureKind, ImageFacts
 from imgoptd.imaging.failures import Unfit
 from imgoptd.imaging.probe import probe
 from imgoptd.imaging.recognize import recognize
-from imgoptd.imaging.source import BytesSource
+from imgoptd.imaging.source import WINDOW_BYTES, BytesSource
 from tests import images
 
 WHOLE_JPEG = images.jpeg(images.photo(64, 48))
@@ -75,6 +75,15 @@ def test_an_end_marker_within_a_comment_does_not_end_the_picture() -> None:
     assert facts_of(images.with_segment(WHOLE_JPEG, 0xFE, b"\xff\xd9 and more")).leave is None
 
 
+@pytest.mark.parametrize("shift", range(-3, 4))
+def test_the_end_is_found_wherever_it_falls_between_two_reads(shift: int) -> None:
+    scan = WHOLE_JPEG.index(b"\xff\xda")
+    scan_data = scan + 2 + int.from_bytes(WHOLE_JPEG[scan + 2 : scan + 4], "big")
+    data = WHOLE_JPEG[:scan_data] + bytes(2 * WINDOW_BYTES + shift) + b"\xff\xd9"
+    assert facts_of(data).leave is None
+    assert failure_of(data[:-1]).reason == "truncated"
+
+
 LEFT_ALONE = {
     "trailer": WHOLE_JPEG + b"x",
     "multi-picture": images.with_segment(WHOLE_JPEG, 0xE2, b"MPF\0II*\0"),
@@ -104,8 +113,9 @@ def test_a_gain_map_named_in_xmp_is_found() -> None:
         with_frame(height=0),
         images.with_segment(WHOLE_JPEG, 0xCC, b"\0\x10"),
         WHOLE_JPEG[:SOF] + WHOLE_JPEG[SOF : SOF + 19] + WHOLE_JPEG[SOF:],
+        WHOLE_JPEG[:SOF] + b"\xff\xc0\0\x0e\x08\0\x30\0\x40\2\1\x11\0\2\x11\0" + WHOLE_JPEG[SOF + 19 :],
     ],
-    ids=["lossless", "12 bit", "height behind the picture", "arithmetic conditioning", "two frames"],
+    ids=["lossless", "12 bit", "height behind the picture", "arithmetic conditioning", "two frames", "2 components"],
 )
 def test_kinds_of_jpeg_that_the_codec_does_not_do_are_left_alone(data: bytes) -> None:
     assert failure_of(data).reason == "jpeg-variant"

@@ -6,6 +6,7 @@ it end the process, and the original's metadata segments are put back byte for b
 
 from __future__ import annotations
 
+import hashlib
 import re
 import resource
 from collections.abc import Iterator
@@ -13,13 +14,12 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import mozjpeg_lossless_optimization as mozjpeg  # type: ignore[import-untyped]  # the package ships no types
-from PIL import Image
+import simplejpeg  # type: ignore[import-untyped]  # neither does this one
 
 from imgoptd.core.model import Failure, ImageFacts, JobSettings
 from imgoptd.imaging.codecs.base import check_saving
-from imgoptd.imaging.failures import Unfit, damaged, exhausted, rejected, truncated, unverified
+from imgoptd.imaging.failures import Unfit, corrupt, damaged, exhausted, rejected, truncated, unverified
 from imgoptd.imaging.limits import check_dimensions, check_parts
-from imgoptd.imaging.picture import fingerprint
 from imgoptd.imaging.source import WINDOW_BYTES, BytesSource, Source
 
 SOI, EOI, SOS, COM, DRI, APP0, APP1, APP2, APP11, APP14 = 0xD8, 0xD9, 0xDA, 0xFE, 0xDD, 0xE0, 0xE1, 0xE2, 0xEB, 0xEE
@@ -36,6 +36,9 @@ MAX_SCANS = 100
 """Pillow was seen to hang on 400 repeated progressive scans; encoders write about ten."""
 PIXELS_PER_BYTE = 512
 """A block of 64 pixels takes at least one bit in the component of full resolution: fewer bytes cannot hold it."""
+
+_DECODED_AS = {1: "GRAY", 3: "RGB", 4: "CMYK"}
+"""Number of components to the colour space of the decoded pixels."""
 
 _MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
@@ -80,7 +83,7 @@ class Jpeg:
         metadata = _metadata(data, layout)
         picture = _picture(data, layout)
         # Strictly before anything else: MozJPEG makes a picture that ends early into one that opens cleanly.
-        before = fingerprint(picture, "JPEG", _native)
+        before = _fingerprint(picture, layout.facts.channels)
         packed = _pack(picture)
         repacked = parse(BytesSource(packed))
         result = b"".join((b"\xff\xd8", *metadata, *_coding(packed, repacked), b"\xff\xd9"))
@@ -92,7 +95,7 @@ class Jpeg:
         layout = parse(BytesSource(result))
         if layout.facts.leave is not None or _metadata(result, layout) != metadata:
             raise Unfit(unverified("metadata-differs", "the result does not hold the original's metadata"))
-        if fingerprint(_picture(result, layout), "JPEG", _native) != before:
+        if _fingerprint(_picture(result, layout), layout.facts.channels) != before:
             raise Unfit(unverified("pixels-differ", "the result does not show the original's pixels"))
 
 
@@ -197,7 +200,18 @@ def _frame(source: Source, part: Part, known: ImageFacts) -> tuple[ImageFacts, F
     if facts.height == 0:
         return facts, _variant("its height stands behind the picture")
     check_dimensions(facts)
+    if facts.channels > 1 and not _is_usual_sampling([body[7 + 3 * index] for index in range(facts.channels)]):
+        return facts, rejected("unverifiable-sampling", "its colours are sampled in a way that cannot be compared yet")
     return facts, None
+
+
+def _is_usual_sampling(factors: list[int]) -> bool:
+    """4:4:4, 4:2:2, 4:2:0, 4:4:0 or 4:1:1, written in the usual way: what TurboJPEG decodes (turbojpeg.h, TJSAMP).
+
+    `factors` is a byte for each component, horizontal in its upper half. Black, the fourth, goes with the first.
+    """
+    luma, *chroma = factors[:3]
+    return luma in (0x11, 0x21, 0x22, 0x12, 0x41) and set(chroma) == {0x11} and factors[3:] in ([], [luma])
 
 
 def _variant(why: str) -> Failure:
@@ -259,9 +273,27 @@ def _picture(data: bytes, layout: Layout) -> bytes:
     return b"".join(kept)
 
 
-def _native(strip: Image.Image) -> bytes:
-    """Pixels as decoded: grey, RGB or CMYK."""
-    return strip.mode.encode() + strip.tobytes()
+def _fingerprint(picture: bytes, channels: int) -> str:
+    """SHA-256 over size and pixels (grey, RGB or CMYK), decoded by libjpeg-turbo with every warning taken for damage.
+
+    A decoder that paints over damage would let it be baked into a result that looks whole. Raises Unfit: CORRUPT for
+    damage, EXHAUSTED for want of memory.
+    """
+    try:
+        pixels = simplejpeg.decode_jpeg(picture, _DECODED_AS[channels], strict=True)
+    except ValueError as error:
+        raise _objection(str(error)) from error
+    digest = hashlib.sha256(f"{pixels.shape}\n".encode())
+    digest.update(pixels.data)
+    return digest.hexdigest()
+
+
+def _objection(said: str) -> Unfit:
+    if "nsufficient memory" in said:
+        return Unfit(exhausted("the decoder ran out of memory"))
+    if "Premature end" in said:
+        return truncated(f"the decoder says: {said}")
+    return Unfit(corrupt("undecodable", f"the decoder says: {said}"))
 
 
 def _pack(picture: bytes) -> bytes:

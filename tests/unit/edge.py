@@ -1,0 +1,246 @@
+"""What is around the engine, simulated: a store that is a dictionary, and adapters that answer when told to."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.model import (
+    Domain,
+    Failure,
+    FailureKind,
+    FileKind,
+    FileRecord,
+    FileRef,
+    HintKind,
+    Identity,
+    Intent,
+    JobState,
+    Receipt,
+)
+from imgoptd.core.recovery import records_after
+from tests.unit.disk import DEADLY, DEADLY_TO_PROBE, ENDLESS, Content, Disk
+from tests.unit.invariants import check_record
+
+MIB = 1 << 20
+
+Answerable = (
+    c.LookAt
+    | c.StartWorker
+    | c.RetireWorker
+    | c.KillWorker
+    | c.SendProbe
+    | c.SendJob
+    | c.Prepare
+    | c.Exchange
+    | c.Sense
+)
+
+
+@dataclass(slots=True)
+class SimWorker:
+    domain: Domain
+    up: bool = False
+    tasks: list[tuple[FileRef, Content, bool]] = field(default_factory=list)
+    """Handed over: the file, the content that was read, and whether it is a job (else a probe)."""
+
+
+@dataclass(slots=True)
+class SimStore:
+    files: dict[FileRef, FileRecord] = field(default_factory=dict)
+    intents: dict[FileRef, Intent] = field(default_factory=dict)
+    receipts: list[Receipt] = field(default_factory=list)
+    baselines: set[bytes] = field(default_factory=set)
+    steps: defaultdict[FileRef, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
+
+    def commit(self, records: list[c.Record]) -> None:
+        for record in records:
+            match record:
+                case c.SaveFile(file):
+                    assert file.state is not JobState.SETTLING, "a settling file is not stored"
+                    self.files[file.ref] = file
+                case c.AppendStep(ref, step, text):
+                    self.steps[ref].append((step, text))
+                case c.SaveIntent(intent):
+                    self.intents[intent.ref] = intent
+                case c.DropIntent(ref):
+                    self.intents.pop(ref, None)
+                case c.SaveReceipt(receipt):
+                    self.receipts.append(receipt)
+                case c.BaselineTaken(root):
+                    self.baselines.add(root)
+
+
+class Edge:
+    """Disk, store, workers and replaces. Nothing happens by itself: each pending action waits for its `answer`."""
+
+    def __init__(self, config: e.Configured, machine: e.Sensed) -> None:
+        self.config = config
+        self.machine = machine
+        self.disk = Disk()
+        self.store = SimStore()
+        self.finished: dict[FileRef, Identity] = {}
+        """Content of each path that needs no work ever again."""
+        self.untouchable: set[tuple[FileRef, Identity]] = set()
+        """What stood in a folder with `existing = "ignore"` and nobody has touched since."""
+        self.hanging: set[FileRef] = set()
+        """Files whose job takes until they are taken out of here."""
+        self.begin_anew()
+
+    def begin_anew(self) -> None:
+        """All that a running daemon has and a dead one has lost."""
+        self.inbox: list[e.Event] = []
+        self.pending: list[Answerable] = []
+        self.workers: dict[int, SimWorker] = {}
+        self.open: dict[FileRef, Content] = {}
+        """Jobs whose descriptors are open, with the content that was read."""
+
+    def commit(self, records: list[c.Record]) -> None:
+        for record in records:
+            check_record(self, record)
+        self.store.commit(records)
+
+    def post(self, event: e.Event) -> None:
+        self.inbox.append(event)
+
+    def watched(self, ref: FileRef) -> bool:
+        return any(policy.root == ref.root for policy in self.config.folders)
+
+    def hint(self, ref: FileRef, *kinds: HintKind) -> None:
+        """The watcher hears something."""
+        if self.watched(ref):
+            self.untouchable = {one for one in self.untouchable if one[0] != ref}
+            for kind in kinds:
+                self.post(e.Hinted(ref, kind))
+
+    def answer(self, action: Answerable, how: str = "well") -> None:
+        """Do the pending action. `how`: well, fail, unfinished (of an exchange), copied (the result had to be)."""
+        self.pending.remove(action)
+        match action:
+            case c.LookAt(ref):
+                self._finish_replace(ref)
+                self.post(e.Looked(ref, self.disk.look(ref), self.store.files.get(ref)))
+            case c.StartWorker(worker):
+                if worker in self.workers:
+                    self.workers[worker].up = True
+                    self.post(e.WorkerStarted(worker, 4000 + worker, 30 * MIB))
+            case c.RetireWorker(worker):
+                self.end_worker(worker, 0)
+            case c.KillWorker(worker):
+                self.end_worker(worker, -9)
+            case c.SendProbe() | c.SendJob():
+                self._send(action, how)
+            case c.Prepare(ref, size):
+                self._prepare(ref, size, how)
+            case c.Exchange(intent):
+                self._exchange(intent, how)
+            case c.Sense():
+                self.post(self.machine)
+
+    def _send(self, action: c.SendProbe | c.SendJob, how: str) -> None:
+        ref, worker = action.ref, self.workers.get(action.worker)
+        file = self.disk.files.get(ref)
+        refused = _unopened(file.identity if file else None, action.identity, how)
+        if file is None or refused is not None or file.kind is not FileKind.REGULAR:
+            self.post(e.TaskRefused(action.worker, ref, refused or _changed("changed")))
+        elif worker is None:
+            self.post(e.TaskRefused(action.worker, ref, None))
+        elif isinstance(action, c.SendProbe):
+            worker.tasks.append((ref, file.content, False))
+        else:
+            sha256 = file.content.sha256
+            own = any(receipt.after_sha256 == sha256 for receipt in self.store.receipts)
+            if own or sha256 == action.known_sha256:
+                self.post(e.Recognised(action.worker, ref, sha256, own))
+                return
+            self.open[ref] = file.content
+            worker.tasks.append((ref, file.content, True))
+            self.post(e.TaskStarted(action.worker, ref, sha256))
+
+    def work(self, number: int) -> bool:
+        """The worker gets on with its first task; False where it has none or hangs in it."""
+        worker = self.workers[number]
+        if not worker.up or not worker.tasks:
+            return False
+        ref, content, is_job = worker.tasks[0]
+        if is_job and (content.kind == ENDLESS or ref in self.hanging):
+            return False
+        if content.kind == (DEADLY if is_job else DEADLY_TO_PROBE):
+            self.end_worker(number, -11)
+            return True
+        del worker.tasks[0]
+        if is_job:
+            self.post(e.Finished(number, ref, content.outcome()))
+        else:
+            self.post(e.Probed(number, ref, *content.probe()))
+        return True
+
+    def end_worker(self, number: int, status: int, *, oom: bool = False, innocent: bool = False) -> None:
+        if self.workers.pop(number, None) is not None:
+            self.post(e.WorkerExited(number, status, oom, innocent))
+
+    # ---- replacing --------------------------------------------------------------------------------------------------
+
+    def _prepare(self, ref: FileRef, size: int, how: str) -> None:
+        content, file = self.open[ref], self.disk.files.get(ref)
+        assert size == content.optimized().size
+        if how == "fail" or file is None or file.content != content:
+            del self.open[ref]
+            self.post(e.ReplaceFailed(ref, _transient("no-space") if how == "fail" else _changed("changed")))
+            return
+        result = None if how == "copied" else self._result_of(content)
+        self.post(e.Prepared(ref, b".tmp", file.identity, result, content.optimized().sha256))
+
+    def _result_of(self, content: Content) -> Identity:
+        number = self.disk.number()
+        return Identity(1, number, content.optimized().size, number)
+
+    def _exchange(self, intent: Intent, how: str) -> None:
+        ref, content = intent.ref, self.open[intent.ref]
+        if intent.result is None:
+            result = self._result_of(content)
+            self.post(e.Prepared(ref, intent.temp_name, intent.original, result, intent.result_sha256))
+            return
+        del self.open[ref]
+        file = self.disk.files.get(ref)
+        if how == "fail" or file is None or file.identity != intent.original:
+            self.post(e.ReplaceFailed(ref, _transient("io-error") if how == "fail" else _changed("changed")))
+            return
+        file.content, file.ino, file.mtime_ns = content.optimized(), intent.result.ino, intent.result.mtime_ns
+        self.hint(ref, HintKind.MOVED)  # the watcher hears our own exchange too
+        if how == "unfinished":
+            self.post(e.ReplaceFailed(ref, _transient("unfinished")))
+        else:
+            self.post(e.Exchanged(ref, intent.result))
+
+    def _finish_replace(self, ref: FileRef) -> None:
+        """A replace that was left with its names in disorder is put right before the next look at the file."""
+        busy = any(isinstance(one, c.Exchange) and one.intent.ref == ref for one in self.pending)
+        if ref in self.store.intents and ref not in self.open and not busy:
+            self.recover(self.store.intents[ref])
+
+    def recover(self, intent: Intent) -> None:
+        file = self.disk.files.get(intent.ref)
+        identity = file.identity if file else None
+        finished = intent.result is not None and identity == intent.result
+        known = self.store.files.get(intent.ref)
+        records = records_after(intent, known, finished, identity, "put right", "archive")
+        self.commit(records)
+
+
+def _unopened(there: Identity | None, wanted: Identity, how: str) -> Failure | None:
+    if how == "fail":
+        return _transient("io-error")
+    if there is None:
+        return _changed("vanished")
+    return None if there == wanted else _changed("changed")
+
+
+def _changed(reason: str) -> Failure:
+    return Failure(FailureKind.CHANGED, reason, "it is another file now")
+
+
+def _transient(reason: str) -> Failure:
+    return Failure(FailureKind.TRANSIENT, reason, "something failed")

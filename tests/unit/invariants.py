@@ -1,0 +1,91 @@
+"""What must hold after every turn and for every command of the engine, whatever the world does."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from imgoptd.core import commands as c
+from imgoptd.core.engine import Engine
+from imgoptd.core.fleet import WorkerState
+from imgoptd.core.intake import EXISTING
+from imgoptd.core.job import Stage
+from imgoptd.core.model import FINAL_STATES, JobState
+
+if TYPE_CHECKING:
+    from tests.unit.edge import Edge
+
+NOT_ABOUT_CONTENT = frozenset({EXISTING, "protected", "hard-linked", "vanished", "symlink", "not-a-file"})
+"""Reasons of a skip after which the same content may be worked on yet."""
+
+
+def check_engine(engine: Engine, now_s: float) -> None:
+    jobs, fleet = engine.jobs, engine.fleet
+    deadline_s = engine.next_deadline_s()
+    assert deadline_s is None or deadline_s > now_s, "the loop would turn without a pause"
+
+    assert not jobs.by_ref.keys() & engine.intake.settler.candidates.keys(), "both a candidate and a job"
+    held_by = Counter(job.ref for worker in fleet.workers.values() for job in worker.tasks)
+    assert all(times == 1 for times in held_by.values()), "two workers on one file"
+    for worker in fleet.workers.values():
+        assert all(job.domain == worker.domain for job in worker.tasks), "a worker has a task of another domain"
+        assert all(jobs.by_ref.get(job.ref) is job for job in worker.tasks), "a worker has a forgotten job"
+        if worker.state is not WorkerState.BUSY:
+            assert not worker.tasks
+    for ref, job in jobs.by_ref.items():
+        assert (held_by[ref] == 1) == (job.stage in (Stage.PROBING, Stage.WORKING))
+        assert (job.stage is Stage.WAITING) == (ref in jobs.deferred or ref in jobs.held)
+        assert (job.record.state is JobState.ACTIVE) == (job.stage in (Stage.WORKING, Stage.REPLACING))
+
+    waiting = [job for job in jobs.by_ref.values() if job.stage in (Stage.UNPROBED, Stage.READY)]
+    ready = [job for job in waiting if job.stage is Stage.READY]
+    assert jobs.backlog.jobs == len(waiting)
+    assert jobs.backlog.bytes == sum(job.record.identity.size for job in waiting)
+    assert abs(jobs.backlog.ready_cpu_s - sum(job.estimate.cpu_s for job in ready)) < 1e-6
+    _check_memory(engine)
+
+
+def _check_memory(engine: Engine) -> None:
+    fleet, budget = engine.fleet, engine.dispatcher.budget_bytes
+    loads = [worker.reserved_bytes for worker in fleet.workers.values() if worker.reserved_bytes]
+    if budget is not None and engine.generation == 1 and len(loads) > 1:  # a budget may shrink under running jobs
+        assert sum(loads) <= budget, "more is reserved than there is"
+    working = [job for one in fleet.workers.values() for job in one.tasks if job.stage is Stage.WORKING]
+    assert len(working) == 1 or not any(job.solo for job in working), "a job that runs alone has company"
+
+
+def check_record(edge: Edge, record: c.Record) -> None:
+    if isinstance(record, c.SaveFile):
+        file = record.record
+        if file.state in FINAL_STATES and file.reason not in NOT_ABOUT_CONTENT:
+            edge.finished[file.ref] = file.identity
+
+
+def check_action(edge: Edge, action: c.Action) -> None:
+    """Called once all records of the turn are durable."""
+    match action:
+        case c.SendProbe(number, ref, identity) | c.SendJob(number, ref, identity):
+            row = edge.store.files[ref]
+            assert row.state is (JobState.ACTIVE if isinstance(action, c.SendJob) else JobState.QUEUED)
+            assert row.identity == identity
+            assert edge.finished.get(ref) != identity, "finished content is given out again"
+            assert (ref, identity) not in edge.untouchable, "what stood there before is given out"
+            worker = edge.workers.get(number)
+            if worker is not None:  # else its end is still on the way to the engine
+                assert worker.domain == (ref.root, row.uid)
+            assert ref not in edge.open, "its descriptors are open already"
+            handed = [one for other in edge.workers.values() for one, _, _ in other.tasks]
+            assert ref not in handed, "a living worker has it"
+            alive = [one for one in edge.pending if isinstance(one, c.SendProbe | c.SendJob | c.Prepare)]
+            assert not any(_holds(edge, one, ref) for one in alive), "it is on its way to a worker"
+        case c.Prepare(ref):
+            assert ref in edge.open
+            assert edge.store.files[ref].state is JobState.ACTIVE
+        case c.Exchange(intent):
+            assert edge.store.intents[intent.ref] == intent, "an exchange without its intent"
+        case c.LookAt(ref):
+            assert any(policy.root == ref.root for policy in edge.config.folders), "a look outside the folders"
+
+
+def _holds(edge: Edge, action: c.SendProbe | c.SendJob | c.Prepare, ref: object) -> bool:
+    return action.ref == ref and (isinstance(action, c.Prepare) or action.worker in edge.workers)

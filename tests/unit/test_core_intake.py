@@ -1,0 +1,405 @@
+"""What becomes of a file before it is a job: first scans, what is not ours to touch, what has no content to work on."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.model import FileKind, FileRef, HintKind, JobSettings, JobState
+from tests.unit.disk import Content
+from tests.unit.world import ROOT, World, folder
+
+A, B = FileRef(ROOT, b"a.jpg"), FileRef(ROOT, b"b.jpg")
+ELSEWHERE = b"/srv/elsewhere"
+PHOTO = Content("photo")
+
+
+def probes(world: World) -> int:
+    return len(world.asked(c.SendProbe))
+
+
+def texts(world: World, ref: FileRef) -> str:
+    return " | ".join(f"{step}: {text}" for step, text in world.store.steps[ref])
+
+
+# ---- what stood there before ----------------------------------------------------------------------------------------
+
+
+def test_what_stood_there_when_the_folder_was_first_watched_is_left_alone_with_that_reason() -> None:
+    world = World(files={A: PHOTO})
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "existing")
+    assert "before the folder was first watched" in texts(world, A)
+    assert probes(world) == 0
+
+
+def test_with_existing_optimize_it_is_work_like_any_other_but_bulk() -> None:
+    world = World(folder(optimize_existing=True))
+    world.disk.put(A, PHOTO)
+    world.scan(ROOT)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+    assert not world.store.files[A].fresh
+
+
+def test_a_drop_during_the_first_scan_is_done_even_when_the_scan_finds_it_too() -> None:
+    world = World(files={A: PHOTO})
+    world.drop(B, PHOTO)
+    world.scan(ROOT)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "existing")
+    assert world.state(B) == (JobState.DONE, "optimized")
+
+
+def test_what_came_while_the_daemon_was_down_is_done() -> None:
+    world = World()
+    world.run()
+    world.disk.put(A, PHOTO)
+    world.crash()
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_the_first_scan_is_taken_only_when_all_it_found_was_looked_at() -> None:
+    world = World(files={A: PHOTO, B: PHOTO})
+    first, second = (one for one in list(world.pending) if isinstance(one, c.LookAt))
+    world.answer(first)
+    world.turn()
+    assert world.store.baselines == set()
+    world.crash()
+    assert len([one for one in world.pending if isinstance(one, c.LookAt)]) == 2, "it begins anew"
+    world.run()
+    assert world.store.baselines == {ROOT}
+    assert world.state(second.ref) == (JobState.SKIPPED, "existing")
+
+
+def test_somebody_doing_something_to_a_file_that_stood_there_makes_it_work() -> None:
+    world = World(files={A: PHOTO})
+    world.run()
+    world.hint(A, HintKind.CLOSED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_a_file_that_stood_there_and_changed_while_the_daemon_was_down_is_done() -> None:
+    world = World(files={A: PHOTO})
+    world.run()
+    world.disk.rewrite(A, Content("photo", 2))
+    world.crash()
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+@pytest.mark.parametrize("pinnable", [True, False])
+def test_a_file_that_stood_there_unreadable_is_left_alone_once_it_can_be_read(pinnable: bool) -> None:
+    world = World(files={A: PHOTO})
+    world.disk.files[A].kind, world.disk.files[A].pinnable = FileKind.UNREADABLE, pinnable
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "existing")
+    world.disk.files[A].kind = FileKind.REGULAR
+    for _ in range(2):
+        world.crash()
+        world.run()
+    assert world.state(A) == (JobState.SKIPPED, "existing")
+    assert world.store.files[A].identity == world.disk.files[A].identity
+    world.hint(A, HintKind.CLOSED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_a_first_scan_cut_short_by_a_reload_that_drops_the_folder_is_not_taken_as_whole() -> None:
+    elsewhere = FileRef(ELSEWHERE, b"c.jpg")
+    world = World(folder(), folder(ELSEWHERE), files={elsewhere: PHOTO})
+    world.run()
+    world.store.baselines.clear()
+    world.store.files.clear()
+    world.post(e.BaselineStarted(ELSEWHERE))
+    world.post(e.ScanStarted(ELSEWHERE))
+    world.turn()
+    world.configure(folders=(folder(),))
+    world.post(e.Hinted(elsewhere, HintKind.FOUND))
+    world.post(e.ScanFinished(ELSEWHERE, 1))
+    world.run()
+    assert world.store.baselines == set()
+    world.configure(folders=(folder(), folder(ELSEWHERE)))
+    world.run()
+    assert world.state(elsewhere) == (JobState.SKIPPED, "existing")
+    assert world.engine.at_rest()
+
+
+# ---- what is not ours to touch --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "mended", "reason"),
+    [("mode", 0o444, 0o644, "protected"), ("nlink", 3, 1, "hard-linked")],
+)
+def test_protected_and_hard_linked_files_are_skipped_until_that_changes(
+    attribute: str, value: int, mended: int, reason: str
+) -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    setattr(world.disk.files[A], attribute, value)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, reason)
+    told = len(world.store.steps[A])
+    world.scan(ROOT)
+    world.run()
+    assert (world.state(A), len(world.store.steps[A])) == ((JobState.SKIPPED, reason), told), "told once"
+    setattr(world.disk.files[A], attribute, mended)
+    world.scan(ROOT)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+@pytest.mark.parametrize(
+    ("kind", "reason"), [(FileKind.SYMLINK, "symlink"), (FileKind.OTHER, "not-a-file")], ids=["symlink", "fifo"]
+)
+def test_links_and_fifos_are_skipped_with_their_reason(kind: FileKind, reason: str) -> None:
+    world = World()
+    world.disk.put(A, PHOTO, kind=kind)
+    world.hint(A, HintKind.CREATED)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, reason)
+    assert world.store.files[A].identity.ino == 0
+    told = len(world.store.steps[A])
+    world.scan(ROOT)
+    world.run()
+    assert len(world.store.steps[A]) == told, "told once"
+
+
+def test_what_took_the_place_of_a_vanished_file_or_of_a_link_is_told_as_what_it_is() -> None:
+    world = World()
+    world.hint(A, HintKind.CREATED)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "vanished")
+    for kind, reason in ((FileKind.SYMLINK, "symlink"), (FileKind.OTHER, "not-a-file"), (FileKind.SYMLINK, "symlink")):
+        world.disk.put(A, PHOTO, kind=kind)
+        world.hint(A, HintKind.MOVED)
+        world.run()
+        assert world.state(A) == (JobState.SKIPPED, reason)
+
+
+def test_an_empty_file_is_skipped_and_done_once_something_is_written_to_it() -> None:
+    world = World()
+    world.drop(A, Content("photo", size=0))
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "empty")
+    world.overwrite(A, PHOTO)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+# ---- gone and unreadable --------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_vanishes_while_it_settles_ends_as_vanished() -> None:
+    world = World()
+    world.disk.put(A, PHOTO, writers=1)
+    world.hint(A, HintKind.CREATED)
+    world.run(0.5)
+    del world.disk.files[A]
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "vanished")
+
+
+def test_a_file_moved_away_before_its_turn_and_back_again_is_done() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.turn()
+    world.answer(world.asked(c.LookAt)[-1])
+    world.turn()
+    assert world.state(A) == (JobState.QUEUED, "")
+    file = world.disk.files.pop(A)
+    world.hint(A, HintKind.MOVED)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "vanished")
+    world.disk.files[A] = file
+    world.hint(A, HintKind.MOVED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_content_read_by_a_failed_attempt_never_passes_for_finished_after_the_file_was_away() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.answer(world.until(c.Prepare), "fail")
+    world.turn()
+    assert world.store.files[A].sha256 == PHOTO.sha256
+    del world.disk.files[A]
+    world.hint(A, HintKind.MOVED)
+    world.run()
+    world.drop(A, PHOTO)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_a_finished_file_that_somebody_removes_keeps_its_story() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.run()
+    del world.disk.files[A]
+    world.hint(A, HintKind.MOVED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_an_unreadable_file_is_deferred_longer_each_time_and_done_when_it_can_be_read() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.disk.files[A].kind = FileKind.UNREADABLE
+    dues = []
+    for _ in range(4):
+        world.settle_answers()
+        assert world.state(A) == (JobState.DEFERRED, "unreadable")
+        due_s = world.engine.jobs.next_due_s()
+        assert due_s is not None
+        dues.append(due_s - world.now_s)
+        world.now_s = due_s
+    assert dues == [5.0, 10.0, 20.0, 40.0]
+    world.disk.files[A].kind = FileKind.REGULAR
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+@pytest.mark.parametrize("pinnable", [True, False])
+def test_a_finished_file_that_cannot_be_read_for_a_while_is_not_done_again(pinnable: bool) -> None:
+    world = World()
+    world.drop(A, Content("tight"))
+    world.run()
+    done = world.store.files[A]
+    world.disk.files[A].kind, world.disk.files[A].pinnable = FileKind.UNREADABLE, pinnable
+    world.scan(ROOT)
+    world.run()
+    assert world.store.files[A] == done
+    world.disk.files[A].kind = FileKind.REGULAR
+    world.scan(ROOT)
+    world.run()
+    assert (world.store.files[A], probes(world)) == (done, 1)
+
+
+def test_a_finished_file_that_was_changed_into_an_unreadable_one_is_deferred() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.run()
+    world.disk.put(A, Content("photo", 2), kind=FileKind.UNREADABLE)
+    world.hint(A, HintKind.MOVED)
+    world.settle_answers()
+    assert world.state(A) == (JobState.DEFERRED, "unreadable")
+
+
+# ---- content that is known ------------------------------------------------------------------------------------------
+
+
+def test_a_finished_file_is_left_alone_by_every_later_scan_and_start() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.drop(B, Content("tight"))
+    world.run()
+    for _ in range(2):
+        world.crash()
+        world.scan(ROOT)
+        world.run()
+    assert (probes(world), world.state(A)[1], world.state(B)[1]) == (2, "optimized", "not-smaller")
+
+
+def test_the_same_content_written_anew_to_its_path_is_recognised_without_work() -> None:
+    world = World()
+    world.drop(A, Content("tight"))
+    world.run()
+    world.overwrite(A, Content("tight"))
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "known")
+    world.overwrite(A, Content("tight"))
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "known")
+
+
+def test_a_copy_of_a_result_is_recognised_as_our_own() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.run()
+    world.drop(B, PHOTO.optimized())
+    world.run()
+    assert world.state(B) == (JobState.DONE, "own-result")
+
+
+def test_other_content_at_a_finished_path_is_done() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.run()
+    world.overwrite(A, Content("photo", 2))
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+    assert [receipt.before_sha256 for receipt in world.store.receipts] == [PHOTO.sha256, Content("photo", 2).sha256]
+
+
+# ---- configuration --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("stage", [c.SendProbe, c.StartWorker, c.LookAt])
+def test_what_waits_in_a_folder_no_longer_watched_is_never_worked_on_until_it_is_watched_again(
+    stage: type[c.SendProbe] | type[c.StartWorker] | type[c.LookAt],
+) -> None:
+    world, elsewhere = World(folder(), folder(ELSEWHERE)), FileRef(ELSEWHERE, b"c.jpg")
+    world.run()
+    world.drop(elsewhere, PHOTO)
+    world.until(stage)
+    world.configure(folders=(folder(),))
+    world.run()
+    assert world.asked(c.SendJob) == []
+    assert world.engine.unfinished() == 0
+    world.configure(folders=(folder(), folder(ELSEWHERE)))
+    world.run()
+    assert world.state(elsewhere) == (JobState.DONE, "optimized")
+
+
+def test_a_deferred_file_of_a_folder_no_longer_watched_is_let_go_when_it_is_due() -> None:
+    world, elsewhere = World(folder(), folder(ELSEWHERE)), FileRef(ELSEWHERE, b"c.jpg")
+    world.run()
+    world.drop(elsewhere, PHOTO)
+    job = world.until(c.SendJob)
+    world.configure(folders=(folder(),))
+    world.turn()
+    world.answer(job, "fail")
+    world.settle_answers()
+    assert world.state(elsewhere) == (JobState.DEFERRED, "io-error")
+    world.run()
+    assert world.engine.jobs.by_ref == {}
+
+
+def test_a_file_probed_under_the_old_configuration_is_worked_on_under_the_new_one() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    probe = world.until(c.SendProbe)
+    web = folder(priority=2, settings=JobSettings("web", 0.2))
+    world.configure(folders=(web,))
+    world.turn()
+    world.answer(probe)
+    world.run()
+    (job,) = world.asked(c.SendJob)
+    assert job.settings == JobSettings("web", 0.2)
+    assert world.store.files[A].fresh, "it is a fresh drop yet"
+
+
+def test_a_running_job_ends_with_the_settings_it_began_with() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    job = world.until(c.SendJob)
+    world.configure(folders=(folder(settings=JobSettings("web", 0.2)),))
+    world.turn()
+    world.answer(job)
+    world.run()
+    assert len(world.asked(c.SendJob)) == 1
+    assert world.store.receipts[0].profile == "archive"
+
+
+def test_a_file_of_the_last_run_that_the_scan_found_first_is_given_out_once() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.until(c.SendJob)
+    world.crash(scan_first=True)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+    assert len(world.store.receipts) == 1

@@ -1,0 +1,199 @@
+"""Order in the backlog, what a job is expected to take, and whether it fits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from imgoptd.core.admission import Holding, MemoryView, fits
+from imgoptd.core.backlog import BACKFILL_LOOK, READY_WINDOW, Backlog
+from imgoptd.core.estimate import ENOUGH_SAMPLES, FIRST_FACTOR, Estimate, Estimator
+from imgoptd.core.job import Job, Stage
+from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobSettings, JobState
+
+MIB = 1 << 20
+GIB = 1 << 30
+MINE, OTHER = Domain(b"/srv", 1000), Domain(b"/srv", 1001)
+PHOTO = ImageFacts("jpeg", 4000, 3000, channels=3)
+
+
+def a_job(
+    seq: int, *, fresh: bool = False, priority: int = 5, cpu_s: float = 0.0, stage: Stage = Stage.READY, size: int = 10
+) -> Job:
+    ref = FileRef(b"/srv", b"%d.jpg" % seq)
+    record = FileRecord(ref, Identity(1, seq, size, 1), JobState.QUEUED, fresh=fresh)
+    return Job(record, MINE, priority, JobSettings(), seq, stage, estimate=Estimate(MIB, cpu_s))
+
+
+def memory_of(facts: ImageFacts) -> int:
+    return Estimator().estimate(facts, 1 * MIB).memory_bytes
+
+
+def taken(backlog: Backlog, count: int) -> list[int]:
+    order = []
+    for _ in range(count):
+        job = backlog.next_ready(MINE)
+        assert job is not None
+        backlog.remove(job)
+        order.append(job.seq)
+    return order
+
+
+# ---- backlog --------------------------------------------------------------------------------------------------------
+
+
+def test_fresh_drops_come_first_as_they_came_then_by_the_folders_priority_largest_first() -> None:
+    backlog = Backlog()
+    for job in (
+        a_job(1, cpu_s=1.0),
+        a_job(2, cpu_s=9.0),
+        a_job(3, priority=0, cpu_s=0.1),
+        a_job(4, fresh=True, cpu_s=0.1),
+        a_job(5, fresh=True, cpu_s=5.0),
+        a_job(6, fresh=True, priority=1),
+    ):
+        backlog.add(job)
+    assert taken(backlog, 6) == [6, 4, 5, 3, 2, 1]
+
+
+def test_totals_follow_what_is_added_and_removed() -> None:
+    backlog = Backlog()
+    probe, ready = a_job(1, stage=Stage.UNPROBED, size=100), a_job(2, cpu_s=2.5, size=50)
+    backlog.add(probe)
+    backlog.add(ready)
+    assert (backlog.jobs, backlog.bytes, backlog.ready_cpu_s) == (2, 150, 2.5)
+    backlog.remove(ready)
+    assert (backlog.jobs, backlog.bytes, backlog.ready_cpu_s) == (1, 100, 0.0)
+    backlog.remove(probe)
+    assert (backlog.jobs, backlog.bytes, list(backlog.domains())) == (0, 0, [])
+
+
+def test_a_job_that_comes_back_stands_in_line_once() -> None:
+    backlog = Backlog()
+    jobs = [a_job(seq, cpu_s=float(seq)) for seq in (3, 2, 1)]
+    for job in jobs:
+        backlog.add(job)
+    for _ in range(3):
+        backlog.remove(jobs[2])  # not the head: it leaves a trace in the heap
+        backlog.add(jobs[2])
+    assert taken(backlog, 3) == [3, 2, 1]
+    assert backlog.next_ready(MINE) is None
+
+
+def test_backfill_takes_the_first_that_suits_among_the_next_few_and_leaves_the_line_as_it_was() -> None:
+    backlog = Backlog()
+    for seq in range(1, BACKFILL_LOOK + 3):
+        backlog.add(a_job(seq, cpu_s=100.0 - seq))
+    found = backlog.backfill(MINE, lambda job: job.seq % 7 == 0)
+    assert found is not None and found.seq == 7
+    assert backlog.backfill(MINE, lambda job: job.seq > BACKFILL_LOOK) is None
+    assert backlog.backfill(OTHER, lambda job: True) is None
+    assert taken(backlog, 3) == [1, 2, 3]
+
+
+def test_enough_probed_jobs_waiting_keep_bulk_probes_back_but_not_fresh_drops() -> None:
+    backlog = Backlog()
+    backlog.add(a_job(1, stage=Stage.UNPROBED))
+    for seq in range(2, READY_WINDOW + 2):
+        assert backlog.next_probe(MINE) is not None
+        backlog.add(a_job(seq))
+    assert backlog.next_probe(MINE) is None
+    backlog.add(a_job(9999, stage=Stage.UNPROBED, fresh=True))
+    assert (job := backlog.next_probe(MINE)) is not None and job.seq == 9999
+
+
+def test_a_domain_is_as_urgent_as_its_most_urgent_file() -> None:
+    backlog = Backlog()
+    assert backlog.urgency(MINE) is None
+    backlog.add(a_job(1, priority=7))
+    assert backlog.urgency(MINE) == (True, 7)
+    backlog.add(a_job(2, priority=9, stage=Stage.UNPROBED, fresh=True))
+    assert backlog.urgency(MINE) == (False, 9)
+    assert backlog.urgency(OTHER) is None
+
+
+# ---- estimate -------------------------------------------------------------------------------------------------------
+
+
+def test_more_pixels_deeper_samples_and_interlacing_need_more_memory() -> None:
+    plain = ImageFacts("png", 1000, 1000)
+    least = memory_of(plain)
+    assert memory_of(replace(plain, width=2000)) > least
+    assert memory_of(replace(plain, depth_bits=16)) > least
+    assert memory_of(replace(plain, progressive=True)) > least
+    assert memory_of(replace(plain, frames=9)) > least
+    assert memory_of(replace(plain, format="jxl")) > least, "what is not known is not taken for cheap"
+
+
+def test_after_enough_jobs_the_prediction_is_what_they_took() -> None:
+    estimator = Estimator()
+    first = estimator.estimate(PHOTO, 5 * MIB)
+    raw = first.memory_bytes / FIRST_FACTOR
+    for _ in range(ENOUGH_SAMPLES):
+        estimator.learn(PHOTO, 5 * MIB, Effort(cpu_s=first.cpu_s * 3, peak_bytes=int(30 * MIB + raw * 0.9)), 30 * MIB)
+    learned = estimator.estimate(PHOTO, 5 * MIB)
+    assert learned.memory_bytes == pytest.approx(raw * 0.9, rel=1e-6)
+    assert learned.cpu_s == pytest.approx(first.cpu_s * 3)
+    assert estimator.estimate(ImageFacts("png", 4000, 3000), 5 * MIB) == Estimator().estimate(
+        ImageFacts("png", 4000, 3000), 5 * MIB
+    ), "one format teaches nothing about another"
+
+
+def test_one_job_that_took_more_is_believed_at_once() -> None:
+    estimator = Estimator()
+    raw = estimator.estimate(PHOTO, 5 * MIB).memory_bytes / FIRST_FACTOR
+    estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=int(2 * raw)), 0)
+    assert estimator.estimate(PHOTO, 5 * MIB).memory_bytes == pytest.approx(2 * raw, rel=1e-6)
+
+
+def test_luck_is_not_trusted_below_four_fifths_of_the_table() -> None:
+    estimator = Estimator()
+    raw = estimator.estimate(PHOTO, 5 * MIB).memory_bytes / FIRST_FACTOR
+    for _ in range(50):
+        estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=20 * MIB), 0)
+    assert estimator.estimate(PHOTO, 5 * MIB).memory_bytes == pytest.approx(0.8 * raw, rel=1e-6)
+
+
+def test_jobs_too_small_to_measure_and_unknown_peaks_teach_nothing_about_memory() -> None:
+    estimator = Estimator()
+    before = estimator.estimate(PHOTO, 5 * MIB)
+    for _ in range(50):
+        estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=0), 30 * MIB)
+        estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=40 * MIB), 30 * MIB)
+    assert estimator.estimate(PHOTO, 5 * MIB) == before
+
+
+# ---- admission ------------------------------------------------------------------------------------------------------
+
+
+def test_with_nothing_running_a_job_may_always_start() -> None:
+    assert fits(5 * GIB, MemoryView(1 * GIB, 2 * GIB, 1 * GIB), [])
+    assert fits(5 * GIB, MemoryView(None, None, None), [Holding(0, 0)])
+
+
+def test_blind_one_job_runs_at_a_time() -> None:
+    assert not fits(1, MemoryView(None, None, None), [Holding(1 * MIB, 0)])
+
+
+def test_a_job_fits_beside_what_is_reserved_and_what_running_jobs_may_still_take() -> None:
+    running = [Holding(300 * MIB, 200 * MIB)]
+    view = MemoryView(1000 * MIB, 1000 * MIB, None)  # of which 120 MiB are never given out
+    assert view.free_bytes(running) == 680 * MIB
+    assert fits(680 * MIB, view, running)
+    assert not fits(681 * MIB, view, running)
+    budget = MemoryView(1000 * MIB, 1000 * MIB, 400 * MIB)
+    assert fits(100 * MIB, budget, running)
+    assert not fits(101 * MIB, budget, running)
+
+
+def test_at_least_96_mib_are_the_machines_own() -> None:
+    assert MemoryView(None, 200 * MIB, None).reserve_bytes == 96 * MIB
+    assert MemoryView(None, None, None).reserve_bytes == 96 * MIB
+    assert MemoryView(None, 1000 * MIB, None).reserve_bytes == 120 * MIB
+
+
+def test_the_largest_job_ever_is_bounded_by_machine_and_budget_and_by_nothing_when_both_are_unknown() -> None:
+    assert MemoryView(None, 1000 * MIB, None).largest_job_bytes() == 880 * MIB
+    assert MemoryView(None, 1000 * MIB, 500 * MIB).largest_job_bytes() == 500 * MIB
+    assert MemoryView(5 * MIB, None, None).largest_job_bytes() is None
