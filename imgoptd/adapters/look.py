@@ -64,7 +64,7 @@ def look(folder: Folder, path: bytes) -> Look:
     try:
         return _look_at(pin)
     except OSError as error:
-        return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error)
+        return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error, identity_of(os.fstat(pin)))
     finally:
         os.close(pin)
 
@@ -97,6 +97,7 @@ def _regular(status: os.stat_result, lease: Lease, fd: int, *, immutable: bool) 
         immutable=immutable,
         lease=lease,
         close_is_whole=fsinfo.close_is_whole(fd),
+        ctime_ns=status.st_ctime_ns,
     )
 
 
@@ -110,11 +111,12 @@ def _unpinnable(error: OSError) -> Look:
     return _unreadable(error)
 
 
-def _unreadable(error: OSError) -> Look:
+def _unreadable(error: OSError, identity: Identity | None = None) -> Look:
+    """`identity` where it could be told which file it is, so that one that was finished is known again."""
     reason = error.strerror or f"error {error.errno}"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return Look(FileKind.UNREADABLE, detail=f"not readable by this process ({reason})")
-    return Look(FileKind.UNREADABLE, detail=f"not readable ({reason})")
+        return Look(FileKind.UNREADABLE, identity, detail=f"not readable by this process ({reason})")
+    return Look(FileKind.UNREADABLE, identity, detail=f"not readable ({reason})")
 
 
 def _kind_name(mode: int) -> str:

@@ -42,7 +42,7 @@ class Engine:
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
             e.Configured: self._configured,
             e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
-            e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root),
+            e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root, event.since_ns),
             e.ScanStarted: lambda turn, event: self.intake.scan_started(event.root),
             e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root),
             e.Looked: lambda turn, event: self.intake.looked(turn, event),

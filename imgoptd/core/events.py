@@ -54,6 +54,8 @@ class BaselineStarted:
     """The first scan of a folder begins: with `existing = "ignore"` what it finds is left alone."""
 
     root: bytes
+    since_ns: int = 0
+    """By the clock of the files' kernel, just before the folder was watched: what changed later is no part of it."""
 
 
 @dataclass(frozen=True, slots=True)

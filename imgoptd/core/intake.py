@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
@@ -36,6 +36,15 @@ NOT_A_FILE = "not-a-file"
 WAITING = (Stage.UNPROBED, Stage.READY, Stage.WAITING)
 
 
+@dataclass(slots=True)
+class _Baseline:
+    """The first scan of a folder, under way."""
+
+    since_ns: int
+    unseen: set[FileRef] = field(default_factory=set)
+    """What it found and nobody has looked at yet."""
+
+
 class Intake:
     def __init__(self, story: Story) -> None:
         self.settler = Settler()
@@ -43,8 +52,8 @@ class Intake:
         self.scanning: set[bytes] = set()
         self.jobs = Jobs(story, self.attend)
         self._story = story
-        self._baselines: dict[bytes, set[FileRef]] = {}
-        """Folders whose first scan is under way, with what it found and nobody has looked at yet."""
+        self._baselines: dict[bytes, _Baseline] = {}
+        """Folders whose first scan is under way."""
 
     # ---- folders and scans ------------------------------------------------------------------------------------------
 
@@ -52,7 +61,7 @@ class Intake:
         """Take over the folders of a configuration. What waits is judged anew by it; what runs goes on as it began."""
         self.folders = {folder.root: folder for folder in folders}
         self.scanning &= self.folders.keys()
-        self._baselines = {root: refs for root, refs in self._baselines.items() if root in self.folders}
+        self._baselines = {root: one for root, one in self._baselines.items() if root in self.folders}
         for ref in [ref for ref in self.settler.candidates if ref.root not in self.folders]:
             self.settler.drop(ref)
         for job in list(self.jobs.by_ref.values()):
@@ -67,9 +76,9 @@ class Intake:
         if record.ref not in self.jobs.by_ref:  # else a scan was faster
             self._recall(turn, record)
 
-    def baseline_started(self, root: bytes) -> None:
+    def baseline_started(self, root: bytes, since_ns: int) -> None:
         if root in self.folders:
-            self._baselines[root] = set()
+            self._baselines[root] = _Baseline(since_ns)
 
     def scan_started(self, root: bytes) -> None:
         if root in self.folders:
@@ -82,7 +91,7 @@ class Intake:
 
     def _end_baseline(self, turn: Turn, root: bytes) -> None:
         """The first scan is taken when everything it found was looked at: a crash before that begins it anew."""
-        if root not in self.scanning and root in self._baselines and not self._baselines[root]:
+        if root not in self.scanning and root in self._baselines and not self._baselines[root].unseen:
             del self._baselines[root]
             turn.record(c.BaselineTaken(root))
 
@@ -111,7 +120,7 @@ class Intake:
                 return
             self.jobs.release(job)
         if kind is HintKind.FOUND and ref.root in self._baselines:
-            self._baselines[ref.root].add(ref)
+            self._baselines[ref.root].unseen.add(ref)
         self.settler.hint(ref, kind, folder.settle_s, turn.now_s, quiet=quiet)
 
     def due(self, turn: Turn) -> None:
@@ -131,7 +140,7 @@ class Intake:
             self._judge(turn, event, live=candidate.live, fresh=candidate.fresh)
         baseline = self._baselines.get(event.ref.root)
         if baseline is not None:
-            baseline.discard(event.ref)
+            baseline.unseen.discard(event.ref)
             self._end_baseline(turn, event.ref.root)
 
     # ---- judgement --------------------------------------------------------------------------------------------------
@@ -158,7 +167,9 @@ class Intake:
         if look.kind not in (FileKind.REGULAR, FileKind.UNREADABLE):
             return False
         if known is None:
-            return ref.root in self._baselines
+            # The watcher may tell of a new file later than the scan finds it: its ctime says that it came since.
+            baseline = self._baselines.get(ref.root)
+            return baseline is not None and (look.ctime_ns < baseline.since_ns or not baseline.since_ns)
         return known.reason == EXISTING and known.identity == NO_IDENTITY and look.identity is not None
 
     def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:

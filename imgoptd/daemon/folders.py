@@ -6,6 +6,7 @@ import asyncio
 import errno
 import itertools
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind, Intent
 from imgoptd.core.recovery import records_after
 from imgoptd.core.text import show_path
 
+CLOCK_REALTIME_COARSE = 5
+"""The clock that the kernel stamps files with (clock_gettime(2)); the finer one runs up to a tick ahead of it."""
 SCAN_BATCH = 512
 SCAN_PAUSE_S = 0.02
 OUT_OF_REACH = frozenset({Trouble.MISSING, Trouble.REPLACED, Trouble.NOT_ARMED})
@@ -171,7 +174,8 @@ class Folders:
             self._begin_scan(known, desync.path, kind)
 
     async def _arm(self, known: _Root, *, first: bool) -> None:
-        """Hold, recover, watch, scan: in this order, so that nothing falls between."""
+        """Hold, watch, recover, scan: in this order, so that nothing falls between."""
+        since_ns = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
         try:
             folder = await self._in_thread(lambda: Folder(known.watch.path))
             if self._watcher is not None:
@@ -192,7 +196,7 @@ class Folders:
         refs = [ref for ref in self._unfinished if ref.root == known.watch.path]
         await self.finish_replaces(refs)
         if not await self._store.has_baseline(known.watch.path):
-            self._post(e.BaselineStarted(known.watch.path))
+            self._post(e.BaselineStarted(known.watch.path, since_ns))
         if first or self._watcher is None:  # else the watcher has asked for it
             self._begin_scan(known, b"", HintKind.FOUND)
 

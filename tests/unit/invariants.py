@@ -48,7 +48,7 @@ def check_engine(engine: Engine, now_s: float) -> None:
 def _check_memory(engine: Engine) -> None:
     fleet, budget = engine.fleet, engine.dispatcher.budget_bytes
     loads = [worker.reserved_bytes for worker in fleet.workers.values() if worker.reserved_bytes]
-    if budget is not None and engine.generation == 1 and len(loads) > 1:  # a budget may shrink under running jobs
+    if budget is not None and len(loads) > 1:  # one job may start whatever it needs
         assert sum(loads) <= budget, "more is reserved than there is"
     working = [job for one in fleet.workers.values() for job in one.tasks if job.stage is Stage.WORKING]
     assert len(working) == 1 or not any(job.solo for job in working), "a job that runs alone has company"

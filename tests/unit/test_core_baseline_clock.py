@@ -1,0 +1,42 @@
+"""The first scan of a folder may see a new file before the watcher tells of it."""
+
+from __future__ import annotations
+
+import pytest
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.engine import Engine
+from imgoptd.core.model import FileKind, FileRef, HintKind, Identity, JobState, Lease, Look
+
+ROOT = b"/srv"
+FILE = FileRef(ROOT, b"a.jpg")
+WATCHED_SINCE_NS = 1_000
+
+
+@pytest.mark.parametrize(("ctime_ns", "stood_before"), [(999, True), (1_000, False), (1_001, False)])
+def test_what_changed_since_the_folder_was_watched_is_no_part_of_what_stood_there(
+    ctime_ns: int, stood_before: bool
+) -> None:
+    engine = Engine()
+    folder = e.FolderPolicy(ROOT, settle_s=1.0, optimize_existing=False)
+    said: list[c.Command] = []
+    for event in (
+        e.Configured(1, (folder,), 0, 1, 300.0),
+        e.BaselineStarted(ROOT, WATCHED_SINCE_NS),
+        e.ScanStarted(ROOT),
+        e.Hinted(FILE, HintKind.FOUND),
+        e.ScanFinished(ROOT, 1),
+    ):
+        said += engine.handle(event, 0.0)
+    said += engine.end_turn(0.0)
+    assert c.LookAt(FILE) in said
+    look = Look(FileKind.REGULAR, Identity(1, 2, 3, 4), mode=0o644, lease=Lease.GRANTED, ctime_ns=ctime_ns)
+    said = engine.handle(e.Looked(FILE, look, None), 0.1)
+    saved = [one.record for one in said if isinstance(one, c.SaveFile)]
+    if stood_before:
+        assert [(one.state, one.reason) for one in saved] == [(JobState.SKIPPED, "existing")]
+    else:
+        assert saved == [], "it has to settle first, like any new file"
+        assert FILE in engine.intake.settler.candidates
+    assert c.BaselineTaken(ROOT) in said
