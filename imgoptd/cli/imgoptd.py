@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from imgoptd import __version__
 
 DEFAULT_CONFIG = Path("/etc/imgoptd/imgoptd.toml")
 EXIT_CANNOT_START = 2
+EXIT_FAULT = 70
+"""EX_SOFTWARE of sysexits.h."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,6 +33,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ConfigError, StoreError, ControlSocketError) as error:
         print(error, file=sys.stderr)
         return EXIT_CANNOT_START
+    except Exception:
+        # Not Python's own 1, which means that some file was not done.
+        traceback.print_exc()
+        print("imgoptd: this is a fault of imgoptd; please report it. Nothing is lost: start it again", file=sys.stderr)
+        return EXIT_FAULT
 
 
 def _parser() -> argparse.ArgumentParser:

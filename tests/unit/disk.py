@@ -28,6 +28,7 @@ ENDLESS = "endless"
 _FACTS = {
     "photo": ImageFacts("jpeg", 1000, 1000, channels=3),
     "panorama": ImageFacts("jpeg", 6000, 6000, channels=3),
+    "mural": ImageFacts("jpeg", 6500, 6000, channels=3),
     "huge": ImageFacts("png", 30_000, 30_000, channels=3),
 }
 _FAILED = {
