@@ -180,12 +180,20 @@ class Pool:
 
     def retire(self, worker_id: int) -> None:
         """Let the worker leave: at the end of its socket it exits by itself."""
+        self._drop_waiting(worker_id)
         worker = self._workers.get(worker_id)
         if worker is not None:
             worker.asked_to_end = True
             worker.sock.shutdown(socket.SHUT_WR)
 
+    def _drop_waiting(self, worker_id: int) -> None:
+        """A worker that was asked for while there was no template is not asked for any more."""
+        if worker_id in self._waiting:
+            self._waiting.remove(worker_id)
+            self._post(e.WorkerExited(worker_id, 0, innocent=True))
+
     def kill(self, worker_id: int) -> None:
+        self._drop_waiting(worker_id)
         worker = self._workers.get(worker_id)
         if worker is None:
             return

@@ -44,7 +44,7 @@ class Engine:
             e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
             e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root, event.since_ns),
             e.ScanStarted: lambda turn, event: self.intake.scan_started(event.root),
-            e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root),
+            e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root, event.complete),
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
             e.WorkerStarted: self._worker_started,

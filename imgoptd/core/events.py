@@ -70,7 +70,8 @@ class ScanFinished:
     """A rescan of the folder has reported all it found."""
 
     root: bytes
-    files: int
+    complete: bool = True
+    """False: the folder went out of reach, so that there may be more than was found."""
 
 
 @dataclass(frozen=True, slots=True)

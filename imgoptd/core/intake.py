@@ -84,9 +84,11 @@ class Intake:
         if root in self.folders:
             self.scanning.add(root)
 
-    def scan_finished(self, turn: Turn, root: bytes) -> None:
-        """All files of the folder have been hinted at."""
+    def scan_finished(self, turn: Turn, root: bytes, complete: bool) -> None:
+        """All files of the folder have been hinted at, or all that could be found before it went out of reach."""
         self.scanning.discard(root)
+        if not complete:
+            self._baselines.pop(root, None)  # it is begun anew when the folder is found again
         self._end_baseline(turn, root)
 
     def _end_baseline(self, turn: Turn, root: bytes) -> None:

@@ -232,6 +232,8 @@ class Folders:
     # ---- scanning ---------------------------------------------------------------------------------------------------
 
     def _begin_scan(self, known: _Root, start: bytes, kind: HintKind) -> None:
+        if known.folder is None:
+            return  # it is scanned when it is found again
         if not start:
             self._post(e.ScanStarted(known.watch.path))
         task = self._tasks.create_task(self._scan(known, start, kind))
@@ -241,36 +243,32 @@ class Folders:
     async def _scan(self, known: _Root, start: bytes, kind: HintKind) -> None:
         """Hint at every file below `start`, in batches, no faster than the engine takes them in."""
         root, folder, rules = known.watch.path, known.folder, known.rules
-        if folder is None:
-            return
-        found = 0
-        walk = scan(
-            folder,
-            known.watch.recursive,
-            lambda path: rules.ignores_dir(path) is not None,
-            self._unreadable(root),
-            start,
-        )
+        assert folder is not None
+        complete = True
+
+        def failed(path: bytes, error: OSError) -> None:
+            nonlocal complete
+            complete = complete and path != start
+            self._say_unreadable(root, path, error)
+
+        walk = scan(folder, known.watch.recursive, lambda path: bool(rules.ignores_dir(path)), failed, start)
         try:
             while batch := await self._in_thread(lambda: _take(walk, rules)):
-                found += len(batch)
                 for path in batch:
                     self._post(e.Hinted(FileRef(root, path), kind))
                 while not self._has_room():  # noqa: ASYNC110  # room comes by turns of the loop, which signal nothing
                     await asyncio.sleep(SCAN_PAUSE_S)
         except OSError as error:
+            complete = False
             text = f"scan of {show_path(root)} stopped: {error.strerror or error}"
             self._log.say("warning", text, 4, ROOT=show_path(root))
         if not start:
-            self._post(e.ScanFinished(root, found))
+            self._post(e.ScanFinished(root, complete and known.folder is folder))
 
-    def _unreadable(self, root: bytes) -> Callable[[bytes, OSError], None]:
-        def report(path: bytes, error: OSError) -> None:
-            where = show_path(root.rstrip(b"/") + b"/" + path)
-            text = f"the folder {where} cannot be read ({error.strerror}): give this user r and x on it, or exclude it"
-            self._log.say("warning", text, 4, ROOT=show_path(root))
-
-        return report
+    def _say_unreadable(self, root: bytes, path: bytes, error: OSError) -> None:
+        where = show_path(root.rstrip(b"/") + b"/" + path)
+        text = f"the folder {where} cannot be read ({error.strerror}): give this user r and x on it, or exclude it"
+        self._log.say("warning", text, 4, ROOT=show_path(root))
 
     # ---- replaces that were interrupted -----------------------------------------------------------------------------
 
@@ -278,8 +276,12 @@ class Folders:
         """The names of this replace could not be put right now; it is tried again before the file is next looked at."""
         self._unfinished[intent.ref] = intent
 
-    async def finish_replaces(self, refs: Sequence[FileRef]) -> None:
-        """Put the names of interrupted replaces right, and make durable what came of them."""
+    async def finish_replaces(self, refs: Sequence[FileRef]) -> dict[FileRef, str]:
+        """Put the names of interrupted replaces right, and make durable what came of them.
+
+        Returns those for which it could not be done now, with the reason.
+        """
+        unsettled: dict[FileRef, str] = {}
         for ref in refs:
             intent = self._unfinished.get(ref)
             folder = self.folder(ref.root)
@@ -288,6 +290,7 @@ class Folders:
             recovery = await self._in_thread(partial(swap.recover, folder, intent))
             if not recovery.settled:
                 self._log.say("warning", f"{show_path(ref.full)}: {recovery.sentence}", 4, PATH=show_path(ref.full))
+                unsettled[ref] = recovery.sentence
                 continue
             del self._unfinished[ref]
             known = await self._store.file(ref)
@@ -295,6 +298,7 @@ class Folders:
             await self._store.commit(
                 records_after(intent, known, recovery.finished, recovery.identity, recovery.sentence, profile)
             )
+        return unsettled
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)

@@ -78,6 +78,7 @@ class Service:
             self._log.say("store-damaged", store.opened_fresh_because, 2, STATE_DIR=state_dir)
         turns = Loop(self._engine, store, self._perform, self._after_turn, self._store_failed)
         self._turns = turns
+        self._store = store
         self._pool = Pool(
             turns.post,
             nice=self._config.workers.nice,
@@ -247,11 +248,15 @@ class Service:
             self._log.say("reload-failed", text, 3, GENERATION=self._generation)
             return {"ok": False, "changes": [], "error": str(error), "generation": self._generation}
         changes = [str(change) for change in diff(self._config, new)]
+        added = {watch.path for watch in new.watches} - {watch.path for watch in self._config.watches}
         self._config = new
         self._generation += 1
         self._pool.nice = new.workers.nice
         self._turns.post(self._configured())
         await self._folders.apply(new.watches)
+        for record in await self._store.unfinished():
+            if record.ref.root in added:
+                self._turns.post(e.Recovered(record))
         text = f"configuration reloaded (generation {self._generation}): {'; '.join(changes) or 'nothing changed'}"
         self._log.say("reload", text, 5, GENERATION=self._generation)
         return {"ok": True, "changes": changes, "error": "", "generation": self._generation}

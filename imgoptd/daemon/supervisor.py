@@ -27,6 +27,8 @@ from imgoptd.wire.messages import OptimizeTask
 LOOKS_AT_ONCE = 128
 """Looks done in one go by a thread."""
 
+_LOST = Failure(FailureKind.TRANSIENT, "internal", "its open files were lost; please report it")
+
 T = TypeVar("T")
 
 
@@ -109,13 +111,16 @@ class Supervisor:
     # ---- looking ----------------------------------------------------------------------------------------------------
 
     async def _look(self, refs: Sequence[FileRef]) -> None:
-        await self._folders.finish_replaces(refs)
-        looks = await self._in_thread(lambda: [self._look_at(ref) for ref in refs])
+        unsettled = await self._folders.finish_replaces(refs)
+        looks = await self._in_thread(lambda: [self._look_at(ref, unsettled.get(ref)) for ref in refs])
         known = await self._store.files(refs)
         for ref, seen, record in zip(refs, looks, known, strict=True):
             self._post(e.Looked(ref, seen, record))
 
-    def _look_at(self, ref: FileRef) -> Look:
+    def _look_at(self, ref: FileRef, unsettled: str | None) -> Look:
+        if unsettled is not None:
+            # A further replace would forget the name under which the last one may have left the original.
+            return Look(FileKind.UNREADABLE, detail=f"an earlier replace is still to be put right: {unsettled}")
         folder = self._folders.folder(ref.root)
         if folder is None:
             return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
@@ -154,14 +159,15 @@ class Supervisor:
             job.close()
             self._post(e.Recognised(command.worker, command.ref, sha256, own))
             return
-        self._open[command.ref] = job
         task = OptimizeTask(0, command.facts, command.settings, command.memory_bytes)
         try:
             self._pool.send_job(command.worker, command.ref, task, [job.input_fd, job.output_fd])
         except WorkerGone:
-            self._close(command.ref)
+            # The job may be another worker's by now, with descriptors of its own: only ours are closed.
+            job.close()
             self._post(e.TaskRefused(command.worker, command.ref, None))
         else:
+            self._open[command.ref] = job
             self._post(e.TaskStarted(command.worker, command.ref, sha256))
 
     def _open_job(self, command: c.SendJob) -> tuple[swap.OpenJob, str]:
@@ -176,7 +182,10 @@ class Supervisor:
     # ---- replacing --------------------------------------------------------------------------------------------------
 
     async def _prepare(self, ref: FileRef, size_bytes: int) -> None:
-        job = self._open[ref]
+        job = self._open.get(ref)
+        if job is None:
+            self._replace_failed(ref, _LOST)
+            return
         result = await self._in_thread(lambda: self._guarded(ref, swap.prepare, job, size_bytes))
         if isinstance(result, Failure):
             self._replace_failed(ref, result)
@@ -185,7 +194,10 @@ class Supervisor:
 
     async def _exchange(self, command: c.Exchange) -> None:
         intent = command.intent
-        job = self._open[intent.ref]
+        job = self._open.get(intent.ref)
+        if job is None:
+            self._replace_failed(intent.ref, _LOST)
+            return
         done = await self._in_thread(lambda: self._guarded(intent.ref, swap.exchange, job, intent))
         if isinstance(done, Failure):
             if done.reason == swap.UNFINISHED:

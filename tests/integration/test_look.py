@@ -81,6 +81,7 @@ def test_a_plain_file_is_told_with_its_identity_and_rights(root: Path) -> None:
         immutable=False,
         lease=Lease.GRANTED,
         close_is_whole=True,
+        ctime_ns=status.st_ctime_ns,
     )
 
 

@@ -26,7 +26,7 @@ def test_what_changed_since_the_folder_was_watched_is_no_part_of_what_stood_ther
         e.BaselineStarted(ROOT, WATCHED_SINCE_NS),
         e.ScanStarted(ROOT),
         e.Hinted(FILE, HintKind.FOUND),
-        e.ScanFinished(ROOT, 1),
+        e.ScanFinished(ROOT),
     ):
         said += engine.handle(event, 0.0)
     said += engine.end_turn(0.0)

@@ -26,7 +26,7 @@ def test_a_first_scan_cut_short_by_a_reload_that_drops_the_folder_is_not_taken_a
     world.turn()
     world.configure(folders=(folder(),))
     world.post(e.Hinted(elsewhere, HintKind.FOUND))
-    world.post(e.ScanFinished(ELSEWHERE, 1))
+    world.post(e.ScanFinished(ELSEWHERE))
     world.run()
     assert world.store.baselines == set()
     world.configure(folders=(folder(), folder(ELSEWHERE)))
@@ -100,3 +100,15 @@ def test_a_file_of_the_last_run_that_the_scan_found_first_is_given_out_once() ->
     world.run()
     assert world.state(A) == (JobState.DONE, "optimized")
     assert len(world.store.receipts) == 1
+
+
+def test_a_first_scan_that_lost_its_folder_is_not_taken_as_whole() -> None:
+    world = World(folder())
+    world.run()
+    world.store.baselines.clear()
+    world.post(e.BaselineStarted(ROOT))
+    world.post(e.ScanStarted(ROOT))
+    world.post(e.ScanFinished(ROOT, complete=False))
+    world.run()
+    assert world.store.baselines == set()
+    assert world.engine.at_rest()

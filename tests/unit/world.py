@@ -89,7 +89,7 @@ class World(Edge):
         refs = sorted(ref for ref in self.disk.files if ref.root == root)
         for ref in refs:
             self.post(e.Hinted(ref, kind))
-        self.post(e.ScanFinished(root, len(refs)))
+        self.post(e.ScanFinished(root))
 
     def crash(self, *, scan_first: bool = False) -> None:
         """Lose all that is not durable: kill -9 of the daemon, whose workers die with it."""
