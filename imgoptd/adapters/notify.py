@@ -31,6 +31,11 @@ def stopping(status: str = "") -> bool:
     return _notify("STOPPING=1", *_status(status))
 
 
+def extend_timeout(seconds: float) -> bool:
+    """The start (or stop) goes on and may take that much longer from now on."""
+    return _notify(f"EXTEND_TIMEOUT_USEC={int(seconds * 1e6)}")
+
+
 def watchdog() -> bool:
     """Sign of life. To be sent only after a full healthy turn."""
     return _notify("WATCHDOG=1")

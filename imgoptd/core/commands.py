@@ -89,7 +89,7 @@ class KillWorker:
 
 @dataclass(frozen=True, slots=True)
 class SendProbe:
-    """Open the file and hand it over for a probe. Answers: Probed or TaskRefused."""
+    """Open the file and hand it over for a probe. Answers: TaskStarted, then Probed; or TaskRefused."""
 
     worker: int
     ref: FileRef

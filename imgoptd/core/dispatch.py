@@ -112,7 +112,7 @@ class Dispatcher:
         if job is None or not worker.has_room_for_probe():
             return False
         self.jobs.given_out(turn, job)
-        self.fleet.give(worker, job, turn.now_s)
+        self.fleet.give(worker, job)
         turn.act(c.SendProbe(worker.id, job.ref, job.record.identity))
         return True
 
@@ -187,7 +187,7 @@ class Dispatcher:
             self._blocked = None
         self.jobs.given_out(turn, job)
         job.reserved_bytes = need = self._need(job)
-        self.fleet.give(worker, job, turn.now_s)
+        self.fleet.give(worker, job)
         identity = job.record.identity
         turn.act(c.SendJob(worker.id, job.ref, identity, facts, job.settings, need, job.previous_sha256))
 

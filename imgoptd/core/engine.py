@@ -17,6 +17,8 @@ from imgoptd.core.turn import Turn
 
 SENSE_S = 0.25
 """How often the sensors are read while there is work."""
+SENSE_HELD_S = 5.0
+"""The same while jobs are held and nothing else is to do."""
 START_TIMEOUT_S = 30.0
 """A worker that has not said it is ready by then is ended."""
 SIGKILL, SIGTERM = 9, 15
@@ -77,7 +79,8 @@ class Engine:
         if self.start_paused_until_s is not None and now_s >= self.start_paused_until_s:
             self.start_paused_until_s = None
         self.dispatcher.run(turn, may_start=self.start_paused_until_s is None)
-        if self._wants_senses() and (self._sensed_s is None or now_s >= self._sensed_s + SENSE_S):
+        sense_s = self._next_sense_s(now_s)
+        if sense_s is not None and now_s >= sense_s:
             self._sensed_s = now_s
             turn.act(c.Sense())
         return turn.commands
@@ -88,8 +91,8 @@ class Engine:
         times.append(self.dispatcher.scaler.next_deadline_s())
         times.append(self.start_paused_until_s)
         times += [self._overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
-        if self._wants_senses() and self._sensed_s is not None:
-            times.append(self._sensed_s + SENSE_S)
+        if self._sensed_s is not None:
+            times.append(self._next_sense_s(self._sensed_s))
         return min((time for time in times if time is not None), default=None)
 
     def unfinished(self) -> int:
@@ -106,20 +109,24 @@ class Engine:
         replacing = any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
         return self.dispatcher.draining and not self.fleet.running_jobs() and not replacing
 
-    def _wants_senses(self) -> bool:
-        return self._sensed_s is None or bool(self.jobs.backlog.jobs or self.fleet.running_jobs())
+    def _next_sense_s(self, now_s: float) -> float | None:
+        """When the sensors are to be read next; None while there is nothing to decide by them."""
+        if self._sensed_s is None:
+            return now_s
+        if self.jobs.backlog.jobs or self.fleet.running_jobs():
+            return self._sensed_s + SENSE_S
+        # Jobs held for want of memory get their chance when a limit is raised.
+        return self._sensed_s + SENSE_HELD_S if self.jobs.held else None
 
     # ---- configuration and surroundings -----------------------------------------------------------------------------
 
     def _configured(self, turn: Turn, event: e.Configured) -> None:
         self.generation = event.generation
-        self.intake.configure(turn, event.folders)
+        self.intake.configure(turn, event.folders, event.patient)
         self.job_timeout_s = event.job_timeout_s
         dispatcher = self.dispatcher
         dispatcher.workers_min, dispatcher.workers_max = event.workers_min, event.workers_max
-        if dispatcher.budget_bytes != event.memory_budget_bytes:
-            dispatcher.budget_bytes = event.memory_budget_bytes
-            self.jobs.unhold(turn)
+        dispatcher.budget_bytes = event.memory_budget_bytes
 
     def _sensed(self, turn: Turn, event: e.Sensed) -> None:
         before = self.dispatcher.memory().largest_job_bytes()
@@ -156,11 +163,12 @@ class Engine:
         retired = worker.state is WorkerState.DRAINING and not worker.killed_for
         if not retired:
             self._died(turn, worker, event)
-        for index, job in enumerate(worker.tasks):
+        running = worker.handed[0] if worker.handed else None
+        for job in worker.tasks:
             turn.act(c.Discard(job.ref))
             # Ended for being overdue, it may have got on to the next task before it was gone.
             innocent = event.innocent or (worker.killed_for and job is not worker.overdue)
-            if index > 0 or innocent or self._killed_from_outside(worker, job, event):
+            if job is not running or innocent or self._killed_from_outside(worker, job, event):
                 self.jobs.back_to_queue(turn, job, detail="its worker was lost through no fault of the file")
             else:
                 self.jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
@@ -178,7 +186,7 @@ class Engine:
         if event.oom_killed:
             return "its worker was killed for lack of memory"
         how = f"signal {-event.status}" if event.status < 0 else f"exit status {event.status}"
-        task = worker.tasks[0] if worker.tasks else None
+        task = worker.handed[0] if worker.handed else None
         doing = f" while working on {task.record.facts.format}" if task and task.record.facts else ""
         return f"its worker ended with {how}{doing}"
 
@@ -207,21 +215,24 @@ class Engine:
         for worker in self.fleet.workers.values():
             overdue_s = self._overdue_s(worker)
             if overdue_s is not None and turn.now_s >= overdue_s and not worker.killed_for:
-                worker.killed_for = "timeout" if worker.tasks else "start-timeout"
-                worker.overdue = worker.tasks[0] if worker.tasks else None
+                worker.killed_for = "timeout" if worker.handed else "start-timeout"
+                worker.overdue = worker.handed[0] if worker.handed else None
                 turn.act(c.KillWorker(worker.id, worker.killed_for))
 
     def _overdue_s(self, worker: Worker) -> float | None:
-        """When the worker has taken too long for what it does now; None: it does nothing."""
-        if worker.tasks:
+        """When the worker has taken too long for what it does now; None: it does nothing.
+
+        What the daemon itself still opens or reads for it is not on its account: a disk that hangs is no file's fault.
+        """
+        if worker.handed:
             return worker.head_since_s + self.job_timeout_s
         return worker.started_s + START_TIMEOUT_S if worker.state is WorkerState.STARTING else None
 
     # ---- tasks ------------------------------------------------------------------------------------------------------
 
     def _task_started(self, turn: Turn, event: e.TaskStarted) -> None:
-        job = self.jobs.by_ref.get(event.ref)
-        if job is not None:
+        job = self.fleet.handed_over(event.worker, event.ref, turn.now_s)
+        if job is not None and event.sha256:
             self.jobs.read(job, event.sha256)
 
     def _recognised(self, turn: Turn, event: e.Recognised) -> None:

@@ -34,6 +34,8 @@ UNKNOWN_COST = Cost(16 * MIB, 32.0, 3.0, 0.01, 2.0)
 
 FIRST_FACTOR = 1.15
 """Safety factor until enough jobs of a kind were seen."""
+MOST_TRUSTED = 8.0
+"""A ratio beyond this is taken as this: what a worker says of itself must not stop the work of others."""
 ENOUGH_SAMPLES = 8
 WINDOW = 64
 
@@ -63,9 +65,11 @@ class Estimator:
         raw = self._raw_memory(cost, facts, size_bytes)
         above = effort.peak_bytes - idle_rss_bytes
         if effort.peak_bytes and above > 16 * MIB:
-            self._memory.setdefault(key, deque(maxlen=WINDOW)).append(above / raw)
+            self._memory.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, above / raw))
         if effort.cpu_s > 0:
-            self._cpu.setdefault(key, deque(maxlen=WINDOW)).append(effort.cpu_s / self._raw_cpu(cost, facts))
+            self._cpu.setdefault(key, deque(maxlen=WINDOW)).append(
+                min(MOST_TRUSTED, effort.cpu_s / self._raw_cpu(cost, facts))
+            )
 
     def _cost(self, facts: ImageFacts) -> tuple[Cost, tuple[str, bool]]:
         key = (facts.format, facts.progressive)

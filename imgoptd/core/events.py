@@ -41,6 +41,8 @@ class Configured:
     job_timeout_s: float
     memory_budget_bytes: int | None = None
     """What all workers together may hold; None: as much as the machine and its cgroup leave."""
+    patient: bool = True
+    """Wait for as long as it takes for a file that somebody keeps open for writing; else defer it after a few looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +110,14 @@ class WorkerExited:
 
 @dataclass(frozen=True, slots=True)
 class TaskStarted:
-    """A job's input was read whole by the daemon, which hashed it, and handed over."""
+    """The task was handed over: from now on it is the worker's.
+
+    Of a job, `sha256` is its content, read whole by the daemon; of a probe it is empty.
+    """
 
     worker: int
     ref: FileRef
-    sha256: str
+    sha256: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,9 +36,11 @@ class Worker:
     rss_bytes: int = 0
     peak_bytes: int = 0
     tasks: list[Job] = field(default_factory=list)
-    """In the order given; the first one runs."""
+    """All it was given, handed over or still being opened."""
+    handed: list[Job] = field(default_factory=list)
+    """Those of them that it has in hand, in that order: the first one runs."""
     head_since_s: float = 0.0
-    """Since when the first task has been the first."""
+    """Since when the first one in hand has been the first."""
     jobs_done: int = 0
     cpu_s: float = 0.0
     bytes_in: int = 0
@@ -102,23 +104,34 @@ class Fleet:
     def running_jobs(self) -> int:
         return sum(len(one.tasks) for one in self.workers.values())
 
-    def give(self, worker: Worker, job: Job, now_s: float) -> None:
-        if not worker.tasks:
-            worker.head_since_s = now_s
+    def give(self, worker: Worker, job: Job) -> None:
         worker.tasks.append(job)
         worker.state = WorkerState.BUSY
+
+    def handed_over(self, worker_id: int, ref: FileRef, now_s: float) -> Job | None:
+        """The worker has the task in hand. None when it holds no such task."""
+        worker = self.workers.get(worker_id)
+        job = next((one for one in worker.tasks if one.ref == ref), None) if worker else None
+        if worker is None or job is None or job in worker.handed:
+            return job
+        if not worker.handed:
+            worker.head_since_s = now_s
+        worker.handed.append(job)
+        return job
 
     def take_back(self, worker_id: int, ref: FileRef, now_s: float) -> tuple[Worker, Job] | None:
         """The task of that worker on that file ended: out of its list. None when it holds no such task."""
         worker = self.workers.get(worker_id)
         if worker is None:
             return None
-        for index, job in enumerate(worker.tasks):
-            if job.ref == ref:
-                del worker.tasks[index]
-                if index == 0:
-                    worker.head_since_s = now_s
-                if not worker.tasks and worker.state is WorkerState.BUSY:
-                    worker.state = WorkerState.IDLE
-                return worker, job
-        return None
+        job = next((one for one in worker.tasks if one.ref == ref), None)
+        if job is None:
+            return None
+        worker.tasks.remove(job)
+        if job in worker.handed:
+            if job is worker.handed[0]:
+                worker.head_since_s = now_s
+            worker.handed.remove(job)
+        if not worker.tasks and worker.state is WorkerState.BUSY:
+            worker.state = WorkerState.IDLE
+        return worker, job

@@ -25,6 +25,7 @@ from imgoptd.core.settle import Settler
 from imgoptd.core.story import Story
 from imgoptd.core.turn import Turn
 
+BUSY_LOOKS_OF_THE_IMPATIENT = 4
 NO_IDENTITY = Identity(0, 0, 0, 0)
 EXISTING = "existing"
 PROTECTED = "protected"
@@ -52,14 +53,16 @@ class Intake:
         self.scanning: set[bytes] = set()
         self.jobs = Jobs(story, self.attend)
         self._story = story
+        self._patient = True
         self._baselines: dict[bytes, _Baseline] = {}
         """Folders whose first scan is under way."""
 
     # ---- folders and scans ------------------------------------------------------------------------------------------
 
-    def configure(self, turn: Turn, folders: tuple[e.FolderPolicy, ...]) -> None:
+    def configure(self, turn: Turn, folders: tuple[e.FolderPolicy, ...], patient: bool) -> None:
         """Take over the folders of a configuration. What waits is judged anew by it; what runs goes on as it began."""
         self.folders = {folder.root: folder for folder in folders}
+        self._patient = patient
         self.scanning &= self.folders.keys()
         self._baselines = {root: one for root, one in self._baselines.items() if root in self.folders}
         for ref in [ref for ref in self.settler.candidates if ref.root not in self.folders]:
@@ -163,6 +166,11 @@ class Intake:
         elif self.settler.looked(ref, look, turn.now_s) or self._settled_before(known, look):
             self.settler.drop(ref)
             self._settled(turn, ref, look, known, fresh=fresh)
+        elif not self._patient and self.settler.candidates[ref].busy_looks >= BUSY_LOOKS_OF_THE_IMPATIENT:
+            self.settler.drop(ref)
+            record = FileRecord(ref, look.identity, JobState.SETTLING, uid=look.uid)
+            failure = Failure(FailureKind.TRANSIENT, "busy", "another program keeps it open for writing")
+            self.jobs.defer_unopened(turn, record, folder, failure)
 
     def _stood_before(self, ref: FileRef, look: Look, known: FileRecord | None) -> bool:
         """Does a scan find what was here when the folder was first watched, and nobody has told yet which content?"""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from imgoptd.adapters.control import NotSeen, NotWatched
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core.engine import Engine
+from imgoptd.core.intake import NOT_A_FILE, SYMLINK, VANISHED
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import FileRecord, FileRef, JobState
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders
 
 RESTING = frozenset({JobState.DONE, JobState.SKIPPED, JobState.QUARANTINED, JobState.HELD, JobState.DEFERRED})
+WAIT_PAUSE_S = 0.05
 WAIT_LOOK_S = 0.5
 """How often a waiting client's files are looked at although no turn was made."""
 
@@ -161,18 +164,22 @@ class Backend:
         }
 
     async def wait(self, paths: Sequence[bytes], timeout_s: float | None) -> list[dict[str, Any]]:
-        refs = [self._watched(path) for path in paths]
+        answers: dict[int, dict[str, Any]] = {}
+        waiting = {index: (self._watched(path), path) for index, path in enumerate(paths)}
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         turned = asyncio.Event()
         self._waiting.add(turned)
         try:
             while True:
                 turned.clear()
-                records = await self._store.files(refs)
-                answers = [self._answer(*one) for one in zip(refs, paths, records, strict=True)]
+                for index, answer in zip(waiting, await self._answers(list(waiting.values())), strict=True):
+                    answers[index] = answer
+                waiting = {index: one for index, one in waiting.items() if not answers[index]["finished"]}
                 left_s = WAIT_LOOK_S if deadline_s is None else min(WAIT_LOOK_S, deadline_s - time.monotonic())
-                if left_s <= 0 or all(answer["finished"] for answer in answers):
-                    return answers
+                if left_s <= 0 or not waiting:
+                    return [answers[index] for index in range(len(paths))]
+                # Not at every turn of a burst: each look asks the store, which has commits to make.
+                await asyncio.sleep(min(left_s, WAIT_PAUSE_S))
                 try:
                     async with asyncio.timeout(left_s):
                         await turned.wait()
@@ -189,22 +196,19 @@ class Backend:
     async def reload(self) -> dict[str, Any]:
         return await self._reload()
 
-    def _answer(self, ref: FileRef, path: bytes, record: FileRecord | None) -> dict[str, Any]:
+    async def _answers(self, files: Sequence[tuple[FileRef, bytes]]) -> list[dict[str, Any]]:
+        records = await self._store.files([ref for ref, _ in files])
+        # In a thread: a mount that hangs must not hang the daemon.
+        current = await asyncio.to_thread(lambda: [record is None or _is_about_now(record) for record in records])
+        rows = zip(files, records, current, strict=True)
+        return [self._answer(ref, path, record, now) for (ref, path), record, now in rows]
+
+    def _answer(self, ref: FileRef, path: bytes, record: FileRecord | None, current: bool) -> dict[str, Any]:
         state, reason, detail = self._state(ref, record)
         if not state and (ignored := self._folders.ignored(ref)) is not None:
             state, reason, detail = JobState.SKIPPED, "excluded", f"the folder's rules leave it alone: {ignored}"
-        finished = state in RESTING and (record is None or self._is_about_now(record))
+        finished = state in RESTING and current
         return {"path": path, "state": state, "reason": reason, "detail": detail, "finished": finished}
-
-    def _is_about_now(self, record: FileRecord) -> bool:
-        """Does the row speak of what stands at the path now, and not of what stood there before?"""
-        try:
-            status = os.lstat(record.ref.full)
-        except OSError:
-            return True  # gone or unreachable: the row is all there is
-        if record.identity.ino == 0:
-            return record.reason == "unreadable"
-        return record.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
     def _state(self, ref: FileRef, record: FileRecord | None) -> tuple[str, str, str]:
         """What the engine knows comes first: it is ahead of the store by a turn."""
@@ -233,6 +237,22 @@ class Backend:
         text = f"watching {len(self._folders.roots()) - len(troubled)} folders, {inputs.backlog_jobs} jobs, "
         text += f"{busy} of {inputs.workers} workers busy, {engine.story.counts[JobState.DONE]} done"
         return f"NOT watching {', '.join(troubled)}; {text}" if troubled else text
+
+
+def _is_about_now(record: FileRecord) -> bool:
+    """Does the row speak of what stands at the path now, and not of what stood there before?"""
+    try:
+        status = os.lstat(record.ref.full)
+    except OSError:
+        return True  # gone or unreachable: the row is all there is
+    if record.identity.ino:
+        return record.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    # Of what could not be opened there is no identity; its kind must do.
+    if record.reason == SYMLINK:
+        return stat.S_ISLNK(status.st_mode)
+    if record.reason == NOT_A_FILE:
+        return not stat.S_ISREG(status.st_mode) and not stat.S_ISLNK(status.st_mode)
+    return record.reason != VANISHED
 
 
 def _bytes(before: int, after: int) -> dict[str, int]:

@@ -17,6 +17,7 @@ from imgoptd.adapters import replace as swap
 from imgoptd.adapters.beneath import Folder, KernelTooOld
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.scanner import scan
+from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.watcher import Trouble, Watcher, WatchError
 from imgoptd.config.rules import PathRules
@@ -25,6 +26,7 @@ from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind, Intent
 from imgoptd.core.recovery import records_after
 from imgoptd.core.text import show_path
+from imgoptd.daemon.patience import patiently
 
 CLOCK_REALTIME_COARSE = 5
 """The clock that the kernel stamps files with (clock_gettime(2)); the finer one runs up to a tick ahead of it."""
@@ -46,6 +48,8 @@ class _Root:
     """Let go of, never closed: a thread may still be using it, and its descriptor's number would soon be another's."""
     trouble: str = ""
     """Why it is not watched now; empty: all is well."""
+    scan: asyncio.Task[None] | None = None
+    """The last scan of the whole folder."""
 
 
 class Folders:
@@ -71,6 +75,10 @@ class Folders:
         self._roots: dict[bytes, _Root] = {}
         self._unfinished: dict[FileRef, Intent] = {}
         """Replaces whose names are still to be put right, by file."""
+        self._finishing = asyncio.Lock()
+        """One at a time puts names right: a folder that is found again and a look at a file of it may both want to."""
+        self._changing = asyncio.Lock()
+        """Arming and letting go: a reload and the regular check would stumble over each other."""
         self._scans: set[asyncio.Task[None]] = set()
 
     def folder(self, root: bytes) -> Folder | None:
@@ -87,12 +95,13 @@ class Folders:
         return folder
 
     def covering(self, path: bytes) -> FileRef | None:
-        """The watched folder and relative path of an absolute path; None outside of all."""
+        """The innermost watched folder around an absolute path, and the path below it; None outside of all."""
+        found = None
         for root in self._roots:
             prefix = root.rstrip(b"/") + b"/"
-            if path.startswith(prefix) and path != prefix:
-                return FileRef(root, path[len(prefix) :])
-        return None
+            if path.startswith(prefix) and path != prefix and (found is None or len(root) > len(found.root)):
+                found = FileRef(root, path[len(prefix) :])
+        return found
 
     def ignored(self, ref: FileRef) -> str | None:
         """Why the rules leave the file alone, or None."""
@@ -114,6 +123,10 @@ class Folders:
 
     async def apply(self, watches: Sequence[Watch]) -> None:
         """Watch just these: new ones are armed and scanned, gone ones let go, changed ones changed."""
+        async with self._changing:
+            await self._apply(watches)
+
+    async def _apply(self, watches: Sequence[Watch]) -> None:
         wanted = {watch.path: watch for watch in watches}
         for root in [root for root in self._roots if root not in wanted]:
             await self._drop(self._roots.pop(root))
@@ -135,9 +148,10 @@ class Folders:
         """Forever: notice folders that were lost, and arm them again when they are back."""
         while True:
             await asyncio.sleep(CHECK_S)
-            await self.check()
+            async with self._changing:
+                await self._check()
 
-    async def check(self) -> None:
+    async def _check(self) -> None:
         watcher = self._watcher
         if watcher is None:
             return
@@ -195,7 +209,7 @@ class Folders:
             self._found(known)
         refs = [ref for ref in self._unfinished if ref.root == known.watch.path]
         await self.finish_replaces(refs)
-        if not await self._store.has_baseline(known.watch.path):
+        if not await patiently(lambda: self._store.has_baseline(known.watch.path), self._log):
             self._post(e.BaselineStarted(known.watch.path, since_ns))
         if first or self._watcher is None:  # else the watcher has asked for it
             self._begin_scan(known, b"", HintKind.FOUND)
@@ -216,11 +230,13 @@ class Folders:
             watcher = self._watcher
             await self._in_thread(lambda: watcher.disarm(known.watch.path))
         known.folder = None
+        if known.scan is not None:
+            known.scan.cancel()
 
     def _lost(self, known: _Root, sentence: str) -> None:
         if known.trouble != sentence:
             known.trouble = sentence
-            text = f"{sentence}; what was queued of it stays queued, and it is looked for every {CHECK_S:.0f} s"
+            text = f"{sentence}; what was queued of it is tried again later; it is looked for every {CHECK_S:.0f} s"
             self._log.say("folder-lost", text, 3, ROOT=show_path(known.watch.path))
         known.folder = None
 
@@ -239,6 +255,11 @@ class Folders:
         task = self._tasks.create_task(self._scan(known, start, kind))
         self._scans.add(task)
         task.add_done_callback(self._scans.discard)
+        if not start:
+            # An older scan of the same folder is superseded, and must not report its end as this one's.
+            if known.scan is not None:
+                known.scan.cancel()
+            known.scan = task
 
     async def _scan(self, known: _Root, start: bytes, kind: HintKind) -> None:
         """Hint at every file below `start`, in batches, no faster than the engine takes them in."""
@@ -283,22 +304,35 @@ class Folders:
         """
         unsettled: dict[FileRef, str] = {}
         for ref in refs:
-            intent = self._unfinished.get(ref)
-            folder = self.folder(ref.root)
-            if intent is None or folder is None:
+            if ref not in self._unfinished:
                 continue
-            recovery = await self._in_thread(partial(swap.recover, folder, intent))
-            if not recovery.settled:
-                self._log.say("warning", f"{show_path(ref.full)}: {recovery.sentence}", 4, PATH=show_path(ref.full))
-                unsettled[ref] = recovery.sentence
-                continue
-            del self._unfinished[ref]
-            known = await self._store.file(ref)
-            profile = self._roots[ref.root].watch.settings.profile
-            await self._store.commit(
-                records_after(intent, known, recovery.finished, recovery.identity, recovery.sentence, profile)
-            )
+            async with self._finishing:
+                trouble = await self._finish_replace(ref)
+            if trouble:
+                self._log.say("warning", f"{show_path(ref.full)}: {trouble}", 4, PATH=show_path(ref.full))
+                unsettled[ref] = trouble
         return unsettled
+
+    async def _finish_replace(self, ref: FileRef) -> str:
+        """Empty when it is done; else why it could not be."""
+        intent = self._unfinished.get(ref)
+        known_root = self._roots.get(ref.root)
+        if intent is None:
+            return ""  # done just before
+        if known_root is None or known_root.folder is None:
+            return "its watched folder is out of reach"
+        recovery = await self._in_thread(partial(swap.recover, known_root.folder, intent))
+        if not recovery.settled:
+            return recovery.sentence
+        known = await self._store.file(ref)
+        profile = known_root.watch.settings.profile
+        records = records_after(intent, known, recovery.finished, recovery.identity, recovery.sentence, profile)
+        try:
+            await self._store.commit(records)
+        except StoreError as error:
+            return str(error)  # to put the names right once more does no harm
+        del self._unfinished[ref]
+        return ""
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)

@@ -7,12 +7,10 @@ from imgoptd.config.schema import Config, MemoryBudget
 from imgoptd.core.events import Configured, FolderPolicy
 
 
-def configured(config: Config, generation: int, limits: Limits, *, all_is_new: bool = False) -> Configured:
-    """`all_is_new`: what stands in the folders is optimised whatever `existing` says (`--once`)."""
+def configured(config: Config, generation: int, limits: Limits, *, once: bool = False) -> Configured:
+    """`once`: what stands in the folders is new whatever `existing` says, and nothing is waited for without end."""
     folders = tuple(
-        FolderPolicy(
-            watch.path, watch.settle_s, watch.priority, all_is_new or watch.existing == "optimize", watch.settings
-        )
+        FolderPolicy(watch.path, watch.settle_s, watch.priority, once or watch.existing == "optimize", watch.settings)
         for watch in config.watches
     )
     workers = config.workers
@@ -24,6 +22,7 @@ def configured(config: Config, generation: int, limits: Limits, *, all_is_new: b
         most,
         workers.job_timeout_s,
         budget_bytes(workers.memory_budget, limits),
+        patient=not once,
     )
 
 

@@ -39,6 +39,7 @@ CANDIDATES_MOST = 20_000
 EDGE_THREADS = 4
 NOBODY_UID = 65534
 """Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
+START_STEP_S = 10.0
 STATUS_S = 5.0
 """How often the line for `systemctl status` is sent anew, at most."""
 
@@ -55,6 +56,8 @@ class Service:
         self._sensors = Sensors()
         self._generation = 1
         self._stops = 0
+        self._begun = False
+        """All folders were armed and what the last run left was taken in."""
         self._reloading = asyncio.Lock()
         self._ping_every_s = notify.watchdog_interval_s()
         self._pinged_s = self._status_s = 0.0
@@ -99,10 +102,10 @@ class Service:
                     await control.start()
                 self._pool.open()
                 self._take_signals()
-                await self._begin(store)
-                watch_over = tasks.create_task(self._folders.watch_over())
+                # Turns are made meanwhile: a large or slow folder must not keep us from hearing that we are to stop.
+                life = tasks.create_task(self._live(store))
                 await turns.run(self._finished, self._ping_every_s)
-                watch_over.cancel()
+                life.cancel()
             finally:
                 await self._end(control)
         self._supervisor.close()
@@ -140,16 +143,27 @@ class Service:
         )
         self._backend = Backend(self._engine, store, self._folders, self.reload)
 
+    async def _live(self, store: StoreThread) -> None:
+        async with self._reloading:
+            extending = asyncio.get_running_loop().create_task(_ask_for_time())
+            try:
+                await self._begin(store)
+            finally:
+                extending.cancel()
+        self._begun = True
+        self._turns.post(e.Tick())
+        await self._folders.watch_over()
+
     # ---- the way in -------------------------------------------------------------------------------------------------
 
     async def _begin(self, store: StoreThread) -> None:
         """Restore what the last run left, watch the folders, and say that we are ready."""
         post = self._turns.post
-        self._backend.totals = await store.totals()
         self._supervisor.sense()
         post(self._configured())
         intents = await self._folders.load_intents()
         await self._folders.apply(self._config.watches)
+        self._backend.totals = await store.totals()
         # After the folders put interrupted replaces right: what is finished now is no job any more.
         unfinished = await store.unfinished()
         for record in unfinished:
@@ -169,7 +183,7 @@ class Service:
         return ", ".join(f"{show_path(watch.path)} ({watch.profile})" for watch in self._config.watches)
 
     def _configured(self) -> e.Configured:
-        return configured(self._config, self._generation, self._sensors.limits(), all_is_new=self._once)
+        return configured(self._config, self._generation, self._sensors.limits(), once=self._once)
 
     # ---- turns ------------------------------------------------------------------------------------------------------
 
@@ -188,7 +202,7 @@ class Service:
         self._backend.turned()
 
     def _store_failed(self, error: StoreError, delay_s: float) -> None:
-        text = f"the store cannot be written: {error}; nothing is done until it can, next try in {delay_s:.0f} s"
+        text = f"{error}; nothing is done until it can be written, next try in {delay_s:.0f} s"
         self._log.say("error", text, 2)
         notify.status(text)
         # Alive and waiting for a reason: being restarted would make no room. A commit that hangs sends no such sign.
@@ -197,7 +211,7 @@ class Service:
     def _finished(self) -> bool:
         if self._engine.drained():
             return True
-        if self._once and not self._stops and self._engine.at_rest():
+        if self._once and self._begun and not self._stops and self._engine.at_rest():
             self._stops = 1
             self._turns.post(e.DrainRequested())
         return False
@@ -228,7 +242,14 @@ class Service:
         self._turns.stop()
 
     def _hang_up(self) -> None:
-        self._reload_task = asyncio.get_running_loop().create_task(self.reload())
+        self._reload_task = asyncio.get_running_loop().create_task(self._reload_by_signal())
+
+    async def _reload_by_signal(self) -> None:
+        try:
+            await self.reload()
+        except Exception as error:  # a fault of ours: the daemon goes on, and the operator must hear of it
+            text = f"reload failed half way ({type(error).__name__}: {error}); please report it, and restart the daemon"
+            self._log.say("error", text, 2)
 
     async def reload(self) -> dict[str, Any]:
         """Load the file again and swap the configuration, or keep the old one and say why."""
@@ -269,6 +290,7 @@ class Service:
         if self._watcher is not None:
             await asyncio.get_running_loop().run_in_executor(self._edge, self._watcher.stop)
         self._folders.close()
+        self._supervisor.give_up()
         await self._pool.close()
 
     def _say_goodbye(self) -> None:
@@ -280,8 +302,10 @@ class Service:
     def _exit_status(self) -> int:
         if not self._once:
             return 0
-        jobs = self._engine.jobs
-        return 1 if self._engine.story.counts[JobState.QUARANTINED] or jobs.deferred or self._engine.unfinished() else 0
+        engine = self._engine
+        quarantined = engine.story.counts[JobState.QUARANTINED]
+        left = engine.unfinished() or not self._begun
+        return 1 if quarantined or engine.jobs.deferred or left or self._folders.troubles() else 0
 
 
 def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | None = None) -> int:
@@ -295,4 +319,18 @@ def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | No
 
 
 async def _run(config: Config, log: Log, once: bool) -> int:
-    return await Service(config, log, once=once).run()
+    try:
+        return await Service(config, log, once=once).run()
+    except BaseExceptionGroup as group:
+        # What prevents a start is raised within a task group, too; alone in it, it is told as itself.
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+            error = error.exceptions[0]
+        raise error from group
+
+
+async def _ask_for_time() -> None:
+    """While a large or slow tree is armed, systemd is told that the start goes on."""
+    while True:
+        notify.extend_timeout(START_STEP_S * 3)
+        await asyncio.sleep(START_STEP_S)

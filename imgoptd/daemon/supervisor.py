@@ -22,6 +22,7 @@ from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, Look
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.patience import patiently
 from imgoptd.wire.messages import OptimizeTask
 
 LOOKS_AT_ONCE = 128
@@ -58,6 +59,7 @@ class Supervisor:
         self._spool_dir = spool_dir
         self._open: dict[FileRef, swap.OpenJob] = {}
         """The descriptors of each job from its start to its end."""
+        self._running: set[asyncio.Task[None]] = set()
         self._warned_not_atomic: set[bytes] = set()
 
     def perform(self, actions: Sequence[c.Action]) -> None:
@@ -103,7 +105,14 @@ class Supervisor:
             self._close(ref)
 
     def _begin(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.create_task(work)
+        task = self._tasks.create_task(work)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    def give_up(self) -> None:
+        """End what is under way; a call that a thread makes already is finished by it."""
+        for task in self._running:
+            task.cancel()
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)
@@ -113,7 +122,7 @@ class Supervisor:
     async def _look(self, refs: Sequence[FileRef]) -> None:
         unsettled = await self._folders.finish_replaces(refs)
         looks = await self._in_thread(lambda: [self._look_at(ref, unsettled.get(ref)) for ref in refs])
-        known = await self._store.files(refs)
+        known = await patiently(lambda: self._store.files(refs), self._log)
         for ref, seen, record in zip(refs, looks, known, strict=True):
             self._post(e.Looked(ref, seen, record))
 
@@ -142,6 +151,8 @@ class Supervisor:
                 self._pool.send_probe(worker, one.ref, result)
             except WorkerGone:
                 self._post(e.TaskRefused(worker, one.ref, None))
+            else:
+                self._post(e.TaskStarted(worker, one.ref))
             finally:
                 os.close(result)
 
@@ -154,7 +165,11 @@ class Supervisor:
             self._post(e.TaskRefused(command.worker, command.ref, opened))
             return
         job, sha256 = opened
-        own = await self._store.is_result(sha256)
+        try:
+            own = await patiently(lambda: self._store.is_result(sha256), self._log)
+        except asyncio.CancelledError:
+            job.close()
+            raise
         if own or sha256 == command.known_sha256:
             job.close()
             self._post(e.Recognised(command.worker, command.ref, sha256, own))

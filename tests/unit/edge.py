@@ -149,6 +149,7 @@ class Edge:
             self.post(e.TaskRefused(action.worker, ref, None))
         elif isinstance(action, c.SendProbe):
             worker.tasks.append((ref, file.content, False))
+            self.post(e.TaskStarted(action.worker, ref))
         else:
             sha256 = file.content.sha256
             own = any(receipt.after_sha256 == sha256 for receipt in self.store.receipts)

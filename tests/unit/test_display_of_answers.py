@@ -131,6 +131,14 @@ def test_a_finished_file_is_one_line() -> None:
     )
 
 
+def test_a_file_that_was_not_finished_in_time_says_so_whatever_its_state() -> None:
+    waited: dict[str, object] = {"path": "/srv/a.jpg", "state": "done", "reason": "", "finished": False}
+    assert wait_line(waited) == "done         /srv/a.jpg  (not finished when the time was over)"
+    waited |= {"state": "deferred", "reason": "io-error", "detail": "no answer"}
+    assert wait_line(waited) == "deferred     /srv/a.jpg  (not finished when the time was over; io-error: no answer)"
+    assert "not finished" not in wait_line(waited | {"finished": True})
+
+
 def test_a_reload_shows_its_diff_or_that_there_is_none() -> None:
     assert reload_lines({"changes": ["watch /srv/a: priority 5 -> 3"]}) == ["watch /srv/a: priority 5 -> 3"]
     assert reload_lines({"changes": []}) == ["nothing has changed"]
@@ -150,7 +158,13 @@ def test_a_reload_shows_its_diff_or_that_there_is_none() -> None:
     ],
 )
 def test_the_exit_status_of_wait_follows_the_states(states: list[str], status: int) -> None:
-    assert exit_status(states) == status
+    assert exit_status([{"state": state} for state in states]) == status
+    assert exit_status([{"state": state, "finished": True} for state in states]) == status
+
+
+@pytest.mark.parametrize("state", ["done", "skipped", "quarantined", "held", "deferred", "queued"])
+def test_a_wait_for_a_file_that_is_not_finished_is_over_time_whatever_its_state(state: str) -> None:
+    assert exit_status([{"state": "done", "finished": True}, {"state": state, "finished": False}]) == 124
 
 
 @pytest.mark.parametrize("text", ["-1", "nan", "inf", "soon"])

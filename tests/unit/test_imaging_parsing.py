@@ -239,6 +239,24 @@ def test_a_format_without_a_codec_is_recognised_and_left_alone(name: str) -> Non
 
 
 @pytest.mark.parametrize(
+    "before",
+    [
+        b"<!---->" * 10_000,  # each could end at any of the ends that follow
+        b"<!-- a --> \n\t" * 10_000,
+        b" " * 10_000,
+        b"<?xml-stylesheet href='a.css'?>" * 10_000,
+        b"<!DOCTYPE svg>" * 10_000,
+        b"<!DOCTYPE svg PUBLIC '-//W3C//DTD SVG 1.1//EN' 'a.dtd' [\n<!ENTITY ns 'http://a/'>\n<!ENTITY b 'c'>\n]>",
+        b"<!-- <svg> --><!-- > -->",
+    ],
+)
+def test_whatever_stands_before_it_an_svg_is_told_from_what_is_none(before: bytes) -> None:
+    assert recognize(before + b"<svg>") == recognize(before + b"<s:svg >") == "svg"
+    for after in (b"", b"<html>", b"<svgs>", b"<!--", b"<!DOCTYPE html>", b"<s:t:svg>"):
+        assert recognize(before + after) is None
+
+
+@pytest.mark.parametrize(
     "data",
     [b"text", b"\xff", b"\x89PNG", FILM, b"<html><body><svg></svg></body></html>", b"BMX is a sport", b"\0" * 50],
 )
