@@ -21,7 +21,7 @@ from contextlib import contextmanager
 from dataclasses import replace as with_fields
 from pathlib import Path
 from signal import SIGKILL
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.hashing import sha256_of
@@ -38,6 +38,7 @@ from imgoptd.adapters.replace import (
     recover,
 )
 from imgoptd.core.model import FileRef, Identity, Intent
+from tests.another_user import NOBODY, run_as
 
 OLD = b"the original, as it was " * 50
 NEW = b"the result" * 50
@@ -81,11 +82,13 @@ def filled(kind: str, tmp_path: Path, fill: Callable[[Path], None]) -> Iterator[
 
 def said_by(code: str, *arguments: str, before: tuple[str, ...] = (), nobody: bool = False) -> str:
     """What a Python process prints that has this module's names; under `before`, or as an unprivileged user."""
-    command = [*before, sys.executable, "-c", "from tests.replacing import *\n" + code, *arguments]
-    rights: dict[str, Any] = {"user": 65534, "group": 65534, "extra_groups": []} if nobody else {}
-    done: subprocess.CompletedProcess[str] = subprocess.run(
-        command, cwd=PROJECT, capture_output=True, text=True, timeout=60, **rights
-    )
+    code = "from tests.replacing import *\n" + code
+    if nobody:
+        assert not before
+        done = run_as(NOBODY, code, *arguments)
+    else:
+        command = [*before, sys.executable, "-c", code, *arguments]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

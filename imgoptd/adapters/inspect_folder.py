@@ -51,7 +51,10 @@ class Survey:
 
 
 def inspect_folder(watch: Watch) -> tuple[list[Finding], Survey]:
-    """All findings of one `[[watch]]`, and the survey (empty where the folder cannot be used)."""
+    """All findings of one `[[watch]]`, and the survey (empty where the folder cannot be used).
+
+    What is wrong with a folder is a warning: the daemon runs without it, and takes it up once it was mended.
+    """
     findings: list[Finding] = []
     subject = f"watch {show_path(watch.path)}"
 
@@ -71,18 +74,21 @@ def _usable(watch: Watch, report: Report) -> bool:
     try:
         status = os.stat(watch.path)
     except OSError as error:
-        report(Level.ERROR, f"{error.strerror}", "create it or mount it, or remove it from [[watch]]")
+        sentence = f"{error.strerror}; the daemon starts without it and keeps looking for it"
+        missing = isinstance(error, FileNotFoundError | NotADirectoryError)
+        mend = "create it or mount it" if missing else "let this user enter the folders above it"
+        report(Level.WARNING, sentence, f"{mend}, or remove it from [[watch]]")
         return False
     if not stat.S_ISDIR(status.st_mode):
-        report(Level.ERROR, "is not a folder", "name the folder that holds the files")
+        report(Level.WARNING, "is not a folder", "name the folder that holds the files")
         return False
     if os.statvfs(watch.path).f_flag & os.ST_RDONLY:
-        report(Level.ERROR, "lies on a filesystem mounted read-only", "mount it read-write (mount -o remount,rw)")
+        report(Level.WARNING, "lies on a filesystem mounted read-only", "mount it read-write (mount -o remount,rw)")
         return False
     if not os.access(watch.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
         user = os.geteuid()
         report(
-            Level.ERROR,
+            Level.WARNING,
             f"user {user} may not read, write and enter it",
             f"give it r, w and x (setfacl -R -m u:{user}:rwX,d:u:{user}:rwX), or run as another user",
         )
@@ -93,7 +99,7 @@ def _usable(watch: Watch, report: Report) -> bool:
         report(Level.ERROR, str(error), "update the kernel or the container runtime")
         return False
     except OSError as error:
-        report(Level.ERROR, f"cannot be opened: {error.strerror}", "mend its rights")
+        report(Level.WARNING, f"cannot be opened: {error.strerror}", "mend its rights")
         return False
     return True
 
@@ -148,7 +154,7 @@ def _abilities(watch: Watch, report: Report) -> None:
         _nameless(parent, report)
     except OSError as error:
         mend = "free some space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "mend its rights"
-        report(Level.ERROR, f"a file cannot be made in it: {error.strerror}", mend)
+        report(Level.WARNING, f"a file cannot be made in it: {error.strerror}", mend)
     finally:
         os.close(parent)
 

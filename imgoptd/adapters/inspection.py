@@ -32,6 +32,7 @@ answer = {"landlock": landlock_abi()}
 for name, package in (
     ("PIL.Image", "Pillow"),
     ("mozjpeg_lossless_optimization", "mozjpeg-lossless-optimization"),
+    ("simplejpeg", "simplejpeg"),
     ("oxipng", "pyoxipng"),
 ):
     try:
@@ -74,19 +75,18 @@ def _same_folders(config: Config) -> Iterator[Finding]:
         for other, path in seen.items():
             if real == other or real.startswith(other + b"/") or other.startswith(real + b"/"):
                 sentence = f"is, or lies inside or around, {show_path(path)} once symlinks are followed"
-                yield Finding(Level.ERROR, f"watch {show_path(watch.path)}", sentence, "watch one of the two alone")
+                yield Finding(Level.WARNING, f"watch {show_path(watch.path)}", sentence, "watch one of the two alone")
         seen[real] = watch.path
 
 
 def _inotify(native: list[tuple[Watch, Survey]]) -> Iterator[Finding]:
     if not native:
         return
-    insists = any(watch.backend == "native" for watch, _ in native)
-    fallback = "these folders cannot be watched" if insists else "folders that find none left will be polled"
+    fallback = "folders that find none left will be polled"
     descriptor = ctypes.CDLL(None, use_errno=True).inotify_init1(os.O_CLOEXEC)
     if descriptor < 0:
         exhausted = Exhausted(native[0][0].path, errno.EMFILE)
-        yield Finding(Level.ERROR if insists else Level.WARNING, "inotify", exhausted.sentence, exhausted.mend)
+        yield Finding(Level.WARNING, "inotify", f"{exhausted.sentence}: {fallback}", exhausted.mend)
         return
     os.close(descriptor)
     needed = sum(survey.folders for _, survey in native)
@@ -95,7 +95,7 @@ def _inotify(native: list[tuple[Watch, Survey]]) -> Iterator[Finding]:
     sentence = f"{about} of the {limit} watches that {key} allows are needed"
     better = mend(key, max(4 * needed, 524288))
     if limit and needed > limit:
-        yield Finding(Level.ERROR if insists else Level.WARNING, "inotify", f"{sentence}: {fallback}", better)
+        yield Finding(Level.WARNING, "inotify", f"{sentence}: {fallback}", better)
     elif limit and needed > 0.8 * limit:
         yield Finding(Level.WARNING, "inotify", f"{sentence}, and all programs of this user share them", better)
     else:
@@ -205,15 +205,21 @@ def _codecs() -> Iterator[Finding]:
 
 
 def _nearest(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    while not folder.exists() and folder != folder.parent:
-        folder = folder.parent
-    return folder
+    """What stands at the path, or at the nearest one above it where something does. Raises OSError."""
+    while True:
+        try:
+            os.stat(folder)
+            return folder
+        except (FileNotFoundError, NotADirectoryError):
+            folder = folder.parent
 
 
 def _trouble_making(folder: Path) -> str:
     """Why files could not be made in this folder, which may have to be made first; empty if they could."""
-    there = _nearest(folder)
+    try:
+        there = _nearest(folder)
+    except OSError as error:
+        return f"it cannot be reached by user {os.geteuid()}: {error.strerror}"
     if not there.is_dir():
         return f"{one_line(str(there))} is not a folder"
     if os.statvfs(there).f_flag & os.ST_RDONLY:

@@ -8,22 +8,40 @@ from __future__ import annotations
 
 import asyncio
 import os
-import resource
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import msgspec
 
+from imgoptd.adapters.answers import is_plausible
+from imgoptd.adapters.processes import kill, resident_bytes, template_environment
 from imgoptd.core import events as e
-from imgoptd.core.model import FileRef
+from imgoptd.core.model import Failure, FailureKind, FileRef
 from imgoptd.wire import frames
 from imgoptd.wire import messages as m
 
 TEMPLATE_RETRY_S = 1.0
+TEMPLATE_RETRY_MOST_S = 60.0
+_NO_TEMPLATE = "the process that forks the workers ended at once; `imgoptd --check` shows what is wrong with the codecs"
+_OPEN_FILES = (
+    "workers cannot be kept from files here: one that a hostile image took over could read and write what its user "
+    "may; use a kernel with Landlock in its lsm= list (5.13 or newer), and let no filter forbid it"
+)
+
+
+def _nothing(text: str) -> None:
+    """Where nobody wants to be told."""
+
+
+class _Task(NamedTuple):
+    ref: FileRef
+    reply: type[m.ProbeReply] | type[m.OptimizeReply]
+    """What must answer it."""
 
 
 @dataclass(slots=True)
@@ -33,7 +51,7 @@ class _Worker:
     receiver: frames.Receiver[m.FromWorker]
     pid: int = 0
     pidfd: int = -1
-    tasks: dict[int, FileRef] = field(default_factory=dict)
+    tasks: dict[int, _Task] = field(default_factory=dict)
     ready: bool = False
     asked_to_end: bool = False
 
@@ -52,13 +70,19 @@ class Pool:
         nice: int,
         drop_uid: int | None,
         oom_kills: Callable[[], int | None],
+        warn: Callable[[str], None] = _nothing,
     ) -> None:
-        """`drop_uid`: the unprivileged user that workers become, where we are root. `oom_kills`: a rising count."""
+        """`drop_uid`: the unprivileged user that workers become, where we are root. `oom_kills`: a rising count.
+
+        `warn` is given a sentence for the operator: when workers run without a protection, and when none can start.
+        """
         self.nice = nice
         self._post = post
         self._drop_uid = drop_uid
         self._oom_kills = oom_kills
         self._last_oom_kills = oom_kills()
+        self._warn = warn
+        self._warned_of_files = False
         self._workers: dict[int, _Worker] = {}
         self._template: subprocess.Popen[bytes] | None = None
         self._sock: socket.socket | None = None
@@ -67,6 +91,8 @@ class Pool:
         """Workers asked for while there was no template."""
         self._next_task = 1
         self._closing = False
+        self._template_retry_s = TEMPLATE_RETRY_S
+        """Doubles each time a template ends before it has forked anything."""
 
     @property
     def template_pid(self) -> int | None:
@@ -79,21 +105,22 @@ class Pool:
     # ---- the template -----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Start the template. It must be called from the main thread: its parent-death signal is bound to that."""
+        """Start the template. It ends when its socket does, which is at our own end at the latest. Raises OSError."""
         ours, theirs = frames.pair()
         ours.setblocking(False)
-        environment = {**os.environ, "RAYON_NUM_THREADS": "1", "VIPS_BLOCK_UNTRUSTED": "1"}
-        # What systemd gave us is for us alone: a worker must not speak in our name.
-        for name in ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "MEMORY_PRESSURE_WATCH"):
-            environment.pop(name, None)
-        self._template = subprocess.Popen(
-            [sys.executable, "-m", "imgoptd.worker.template", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stdin=subprocess.DEVNULL,
-            env=environment,
-            start_new_session=True,  # Ctrl-C at a terminal is for the daemon, which drains; not for its workers
-        )
-        theirs.close()
+        try:
+            self._template = subprocess.Popen(
+                [sys.executable, "-m", "imgoptd.worker.template", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                env=template_environment(),
+                start_new_session=True,  # Ctrl-C at a terminal is for the daemon, which drains; not for its workers
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
         self._sock = ours
         self._receiver = frames.Receiver(ours, m.FromTemplate)
         asyncio.get_running_loop().add_reader(ours, self._read_template)
@@ -128,15 +155,23 @@ class Pool:
         self._template = None
         for worker in list(self._workers.values()):
             if worker.pidfd >= 0:
-                _kill(worker.pidfd)
+                kill(worker.pidfd)
             self._forget(worker)
             self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True))
         if not self._closing:
-            loop.call_later(TEMPLATE_RETRY_S, self._reopen)
+            if self._template_retry_s > TEMPLATE_RETRY_S:
+                self._warn(f"{_NO_TEMPLATE}; next try in {self._template_retry_s:.0f} s")
+            loop.call_later(self._template_retry_s, self._reopen)
+            self._template_retry_s = min(TEMPLATE_RETRY_MOST_S, self._template_retry_s * 2)
 
     def _reopen(self) -> None:
-        if not self._closing and self._template is None:
+        if self._closing or self._template is not None:
+            return
+        try:
             self.open()
+        except OSError:
+            # No process or descriptor is to be had now. Workers that wait are given up and asked for by the engine.
+            asyncio.get_running_loop().call_later(TEMPLATE_RETRY_S, self._reopen)
 
     async def close(self) -> None:
         """End everything at once: what was running was given up by the caller."""
@@ -144,7 +179,7 @@ class Pool:
         loop = asyncio.get_running_loop()
         for worker in list(self._workers.values()):
             if worker.pidfd >= 0:
-                _kill(worker.pidfd)
+                kill(worker.pidfd)
             self._forget(worker)
         if self._sock is not None and self._template is not None:
             loop.remove_reader(self._sock)
@@ -164,12 +199,16 @@ class Pool:
         if self._sock is None:
             self._waiting.append(worker_id)
             return
-        ours, theirs = frames.pair()
+        try:
+            ours, theirs = frames.pair()
+        except OSError:  # no descriptor is free
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
+            return
         ours.setblocking(False)
         worker = _Worker(worker_id, ours, frames.Receiver(ours, m.FromWorker))
         try:
             frames.send(self._sock, m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno()])
-        except (frames.Closed, BlockingIOError):
+        except (frames.Closed, OSError):
             ours.close()
             self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
             return
@@ -199,7 +238,7 @@ class Pool:
             return
         worker.asked_to_end = True
         if worker.pidfd >= 0:
-            _kill(worker.pidfd)
+            kill(worker.pidfd)
         else:
             # The template has not said that it forked it. Should it still do so: the child finds its socket closed.
             self._forget(worker)
@@ -207,27 +246,35 @@ class Pool:
 
     def send_probe(self, worker_id: int, ref: FileRef, input_fd: int) -> None:
         """Raises WorkerGone."""
-        self._send(worker_id, ref, m.ProbeTask(self._next_task), [input_fd])
+        self._send(worker_id, m.ProbeTask(self._next_task), [input_fd], _Task(ref, m.ProbeReply))
 
     def send_job(self, worker_id: int, ref: FileRef, task: m.OptimizeTask, fds: Sequence[int]) -> None:
-        """`fds` are input and output; the task's number is given here. Raises WorkerGone."""
-        self._send(worker_id, ref, msgspec.structs.replace(task, task=self._next_task), fds)
+        """`fds` are input and output; the task's number is given here.
 
-    def _send(self, worker_id: int, ref: FileRef, task: m.ToWorker, fds: Sequence[int]) -> None:
+        Raises WorkerGone; where no message can say the task, it was refused with that reason before.
+        """
+        numbered = msgspec.structs.replace(task, task=self._next_task)
+        self._send(worker_id, numbered, fds, _Task(ref, m.OptimizeReply))
+
+    def _send(self, worker_id: int, message: m.ToWorker, fds: Sequence[int], task: _Task) -> None:
         worker = self._workers.get(worker_id)
         if worker is None or worker.asked_to_end:
             raise WorkerGone
         try:
-            frames.send(worker.sock, task, fds)
-        except (frames.Closed, BlockingIOError) as error:
+            frames.send(worker.sock, message, fds)
+        except frames.ProtocolError as error:  # the fault of neither the worker nor its other tasks
+            self._post(e.TaskRefused(worker_id, task.ref, Failure(FailureKind.REJECTED, "unsayable", str(error))))
+            raise WorkerGone from error
+        except (frames.Closed, OSError) as error:  # a full socket, or too many descriptors under way (ETOOMANYREFS)
             self.kill(worker_id)
             raise WorkerGone from error
-        worker.tasks[task.task] = ref
+        worker.tasks[message.task] = task
         self._next_task += 1
 
     # ---- what comes back --------------------------------------------------------------------------------------------
 
     def _spawned(self, message: m.Spawned) -> None:
+        self._template_retry_s = TEMPLATE_RETRY_S
         worker = self._workers.get(message.worker)
         if worker is None:
             return
@@ -236,12 +283,16 @@ class Pool:
             worker.pidfd = os.pidfd_open(message.pid)
         except ProcessLookupError:
             pass  # it died already; its exit follows
+        except OSError:  # no descriptor is free: it could not be ended, so it is let go, and ends with its socket
+            self._forget(worker)
+            self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True))
+            return
         self._started(worker)
 
     def _started(self, worker: _Worker) -> None:
         """It is up when both it and the template have said so; the two sockets are in no order."""
         if worker.ready and worker.pid:
-            self._post(e.WorkerStarted(worker.id, worker.pid, _resident_bytes(worker.pid)))
+            self._post(e.WorkerStarted(worker.id, worker.pid, resident_bytes(worker.pid)))
 
     def _read_worker(self, worker: _Worker) -> None:
         try:
@@ -259,23 +310,32 @@ class Pool:
             self.kill(worker.id)
 
     def _said(self, worker: _Worker, message: m.FromWorker) -> None:
+        """Raises ProtocolError for what no honest worker says; so each says no more than it was asked for."""
         if isinstance(message, m.Ready):
+            if worker.ready:
+                raise frames.ProtocolError("ready twice")
             worker.ready = True
+            if "no-files" not in message.protections and not self._warned_of_files:
+                self._warn(_OPEN_FILES)
+                self._warned_of_files = True
             self._started(worker)
             return
-        ref = worker.tasks.pop(message.task, None)
-        if ref is None:
-            raise frames.ProtocolError("an answer to no task of this worker")
+        task = worker.tasks.get(message.task)
+        if task is None or not isinstance(message, task.reply) or not is_plausible(message):
+            raise frames.ProtocolError("no answer to a task of this worker")
+        del worker.tasks[message.task]
         if isinstance(message, m.ProbeReply):
-            self._post(e.Probed(worker.id, ref, message.facts, message.failure))
+            self._post(e.Probed(worker.id, task.ref, message.facts, message.failure))
         else:
-            self._post(e.Finished(worker.id, ref, message.outcome))
+            self._post(e.Finished(worker.id, task.ref, message.outcome))
 
     def _exited(self, worker_id: int, status: int) -> None:
         worker = self._workers.get(worker_id)
         if worker is None:
             return
         self._read_worker(worker)  # what it said before it ended counts
+        if worker_id not in self._workers:
+            return  # it lied in its last words, and that end was reported
         self._forget(worker)
         kills = self._oom_kills()
         more = kills is not None and self._last_oom_kills is not None and kills > self._last_oom_kills
@@ -290,19 +350,3 @@ class Pool:
             os.close(worker.pidfd)
             worker.pidfd = -1
         self._workers.pop(worker.id, None)
-
-
-def _kill(pidfd: int) -> None:
-    try:
-        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-    except ProcessLookupError:
-        pass  # it has ended already
-
-
-def _resident_bytes(pid: int) -> int:
-    """Resident memory of a process by /proc/PID/statm (proc(5)); 0 where it cannot be read."""
-    try:
-        with open(f"/proc/{pid}/statm", encoding="ascii") as file:
-            return int(file.read().split()[1]) * resource.getpagesize()
-    except (OSError, ValueError, IndexError):
-        return 0

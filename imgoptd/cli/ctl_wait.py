@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from imgoptd.cli.client import Client
 from imgoptd.cli.display import wait_line
@@ -25,12 +27,16 @@ def add(parser: argparse.ArgumentParser) -> None:
 def run(client: Client, options: argparse.Namespace) -> int:
     files = ask_for_each(lambda paths: client.wait(paths, options.timeout), options.paths)
     show(files, [wait_line(file) for file in files], options.json)
-    return exit_status([str(file.get("state")) for file in files])
+    return exit_status(files)
 
 
-def exit_status(states: list[str]) -> int:
-    """Of the states that the files were in when the wait ended."""
-    if not _WELL.union(_ENDED_OTHERWISE).issuperset(states):
+def exit_status(files: Sequence[Mapping[str, Any]]) -> int:
+    """Of how the files stood when the wait ended.
+
+    A file may be at rest in a state and still not be finished: it speaks of what stood at the path before.
+    """
+    states = {str(file.get("state")) for file in files}
+    if any(file.get("finished") is False for file in files) or not _WELL.union(_ENDED_OTHERWISE).issuperset(states):
         return EXIT_TIMEOUT
     return 0 if _WELL.issuperset(states) else 1
 

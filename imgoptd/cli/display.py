@@ -86,6 +86,8 @@ def why_timeline(life: Mapping[str, Any]) -> list[str]:
 def wait_line(file: Mapping[str, Any]) -> str:
     """`imgoptctl wait`: one finished, or unfinished, file."""
     reason = ": ".join(part for part in (_free(file, "reason"), _free(file, "detail")) if part)
+    if file.get("finished") is False:
+        reason = "; ".join(part for part in ("not finished when the time was over", reason) if part)
     return f"{_word(file, 'state'):<12} {path_text(file.get('path', ''))}" + (f"  ({reason})" if reason else "")
 
 

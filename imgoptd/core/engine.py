@@ -154,7 +154,8 @@ class Engine:
             return
         worker.state = WorkerState.IDLE
         worker.pid = event.pid
-        worker.idle_rss_bytes = worker.rss_bytes = event.rss_bytes
+        worker.idle_rss_bytes = event.rss_bytes
+        worker.rss_bytes = event.rss_bytes or 0
 
     def _worker_exited(self, turn: Turn, event: e.WorkerExited) -> None:
         worker = self.fleet.workers.pop(event.worker, None)

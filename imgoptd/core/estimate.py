@@ -59,12 +59,12 @@ class Estimator:
         memory = self._raw_memory(cost, facts, size_bytes) * self._memory_factor(key)
         return Estimate(int(memory), self._raw_cpu(cost, facts) * self._cpu_factor(key))
 
-    def learn(self, facts: ImageFacts, size_bytes: int, effort: Effort, idle_rss_bytes: int) -> None:
+    def learn(self, facts: ImageFacts, size_bytes: int, effort: Effort, idle_rss_bytes: int | None) -> None:
         """Take in what a finished job took. Jobs too small to measure teach nothing about memory."""
         cost, key = self._cost(facts)
         raw = self._raw_memory(cost, facts, size_bytes)
-        above = effort.peak_bytes - idle_rss_bytes
-        if effort.peak_bytes and above > 16 * MIB:
+        above = effort.peak_bytes - idle_rss_bytes if effort.peak_bytes and idle_rss_bytes is not None else 0
+        if above > 16 * MIB:
             self._memory.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, above / raw))
         if effort.cpu_s > 0:
             self._cpu.setdefault(key, deque(maxlen=WINDOW)).append(

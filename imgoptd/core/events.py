@@ -95,7 +95,8 @@ class Recovered:
 class WorkerStarted:
     worker: int
     pid: int
-    rss_bytes: int
+    rss_bytes: int | None
+    """Resident memory of the idle worker; None is unknown."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ class Worker:
     started_s: float
     state: WorkerState = WorkerState.STARTING
     pid: int = 0
-    idle_rss_bytes: int = 0
+    idle_rss_bytes: int | None = None
     rss_bytes: int = 0
     peak_bytes: int = 0
     tasks: list[Job] = field(default_factory=list)
@@ -73,7 +73,7 @@ class Worker:
 
     def holding(self) -> Holding:
         reserved = self.reserved_bytes
-        grown = max(0, self.rss_bytes - self.idle_rss_bytes)
+        grown = 0 if self.idle_rss_bytes is None else max(0, self.rss_bytes - self.idle_rss_bytes)
         return Holding(reserved, max(0, reserved - grown))
 
 

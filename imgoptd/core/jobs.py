@@ -153,7 +153,7 @@ class Jobs:
         else:
             self._end(turn, job, JobState.SKIPPED, "known", "the same content was finished at this path before")
 
-    def finished(self, turn: Turn, job: Job, outcome: Outcome, idle_rss_bytes: int) -> None:
+    def finished(self, turn: Turn, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
         """A worker is through with the job; its result, if any, lies in the output descriptor."""
         if job.record.facts is not None and outcome.verdict is not Verdict.FAILED:
             self.estimator.learn(job.record.facts, job.record.identity.size, outcome.effort, idle_rss_bytes)

@@ -211,8 +211,8 @@ class Folders:
         await self.finish_replaces(refs)
         if not await patiently(lambda: self._store.has_baseline(known.watch.path), self._log):
             self._post(e.BaselineStarted(known.watch.path, since_ns))
-        if first or self._watcher is None:  # else the watcher has asked for it
-            self._begin_scan(known, b"", HintKind.FOUND)
+        # What the watcher asked for when it was armed again may have been heard too early, while no folder was held.
+        self._begin_scan(known, b"", HintKind.FOUND)
 
     def _watch(self, watcher: Watcher, watch: Watch, *, first: bool) -> None:
         """In a thread. Raises WatchError."""

@@ -87,6 +87,7 @@ class Service:
             nice=self._config.workers.nice,
             drop_uid=NOBODY_UID if os.geteuid() == 0 else None,
             oom_kills=self._sensors.oom_kills,
+            warn=lambda text: self._log.say("warning", text, 4),
         )
         if not self._once:
             self._watcher = Watcher(self._wake_from(loop))

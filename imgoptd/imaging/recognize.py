@@ -7,7 +7,18 @@ import re
 HEAD_BYTES = 4096
 """What `recognize` wants to see; an SVG may begin with a long comment."""
 
-_SVG = re.compile(rb"^(\xef\xbb\xbf)?\s*(<\?xml[^>]*>|<!--.*?-->|<!DOCTYPE\s+svg.*?>|\s)*<(\w+:)?svg[\s>]", re.DOTALL)
+_SVG = re.compile(
+    rb"""(?:\xef\xbb\xbf)?+
+    (?:
+        \s
+        | <\?xml [^>]*+ >
+        | (?> <!-- .*? --> )
+        | <!DOCTYPE \s++ svg [^\[>]*+ (?: \[ [^\]]*+ \] \s*+ )?+ >  # it may declare entities between brackets
+    )*+
+    < (?: \w++ : )?+ svg [\s>]""",
+    re.DOTALL | re.VERBOSE,
+)
+"""Possessive and atomic throughout: what was once passed is never tried again, so no file takes long to tell."""
 
 _MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"GIF87a", "gif"),

@@ -12,7 +12,7 @@ class Level(StrEnum):
     WARNING = "warning"
     """The daemon runs, with less than it could do."""
     ERROR = "error"
-    """The daemon does not start, or can do nothing here."""
+    """The daemon does not start, or could not do anything at all."""
 
 
 @dataclass(frozen=True, slots=True)

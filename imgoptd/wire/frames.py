@@ -31,14 +31,22 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 
 def encode(message: msgspec.Struct) -> bytes:
-    data = msgspec.msgpack.encode(message)
+    """Raises ProtocolError for a message that cannot be said: a value that msgpack does not hold, or too many bytes."""
+    try:
+        data = msgspec.msgpack.encode(message)
+    except (OverflowError, TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise ProtocolError(f"{type(message).__name__} cannot be encoded: {error}") from error
     if len(data) > FRAME_LIMIT_BYTES:
         raise ProtocolError(f"message of {len(data)} bytes is over the limit of {FRAME_LIMIT_BYTES}")
     return data
 
 
 def send(sock: socket.socket, message: msgspec.Struct, descriptors: Sequence[int] = ()) -> None:
-    """Send one packet. Raises Closed when the peer is gone and BlockingIOError when a non-blocking socket is full."""
+    """Send one packet.
+
+    Raises Closed when the peer is gone, BlockingIOError when a non-blocking socket is full, other OSErrors, and
+    ProtocolError as `encode`.
+    """
     try:
         socket.send_fds(sock, [encode(message)], list(descriptors))
     except (BrokenPipeError, ConnectionResetError) as error:

@@ -13,6 +13,7 @@ import selectors
 import signal
 import socket
 import sys
+import time
 import traceback
 from typing import NoReturn
 
@@ -22,6 +23,8 @@ from imgoptd.worker import loop
 
 FORK_FAILED = 71
 """Exit status reported, with pid 0, for a worker that could not be forked (EX_OSERR of sysexits.h)."""
+LAST_WAIT_S = 1.0
+"""How long the template waits for its killed children before it ends itself; any left are then init's to reap."""
 SOCKET_OF_WORKER = 3
 M_ARENA_MAX = -8
 """Of malloc.h."""
@@ -53,7 +56,30 @@ class Template:
                     if self._sock.fileno() in ready:
                         self._spawn()
                 except Closed:
-                    return
+                    break
+            self._end_all(selector)
+
+    def _end_all(self, selector: selectors.BaseSelector) -> None:
+        """The daemon is gone, and nobody hears what its workers do: end them, and leave none unreaped."""
+        selector.unregister(self._sock)
+        for pid in self._workers:
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except PermissionError:
+                pass  # root without CAP_KILL: it ends by itself when it finds its socket closed
+        deadline_s = time.monotonic() + LAST_WAIT_S
+        while self._reaped() and (left_s := deadline_s - time.monotonic()) > 0:
+            if selector.select(left_s):
+                os.read(self._wake, 4096)
+
+    def _reaped(self) -> bool:
+        """Reap what has ended, unreported; returns whether others are left."""
+        while self._workers:
+            pid, _ = os.waitpid(-1, os.WNOHANG)
+            if pid == 0:
+                return True
+            del self._workers[pid]
+        return False
 
     def _spawn(self) -> None:
         spawn, descriptors = self._receiver.receive()

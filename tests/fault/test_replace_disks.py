@@ -131,9 +131,9 @@ def test_names_that_cannot_be_put_right_now_are_put_right_by_recovery(tmp_path: 
 def test_a_result_that_changed_after_it_was_verified_is_not_copied(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(OLD)
     with Folder(os.fsencode(tmp_path)) as folder, start(folder, b"a.jpg", tmp_path) as job:
-        writing = os.open(b"/proc/self/fd/%d" % job.output_fd, os.O_WRONLY)
         job.linkable = False  # as open_job has it where the folder cannot hold a nameless file
         intent = intend(folder, b"a.jpg", job)
+        writing = os.open(b"/proc/self/fd/%d" % job.output_fd, os.O_WRONLY)
         os.write(writing, b"EVIL")
         os.close(writing)
         with pytest.raises(ReplaceError) as caught:

@@ -17,6 +17,7 @@ from typing import Any
 
 import psutil
 
+from tests import another_user
 from tests.harness.folders import eventually
 
 PROGRAMS = Path(sys.executable).parent
@@ -53,7 +54,8 @@ class Daemon:
         self.log = self.base / "log"
         self.write_config(settle=settle, existing=existing, max_workers=max_workers, watch=watch)
         self.process: subprocess.Popen[bytes] | None = None
-        self._user: int | None = None
+        self._program = [str(PROGRAMS / "imgoptd")]
+        self._rights: dict[str, Any] = {}
         self._seen: dict[int, psutil.Process] = {}
 
     def write_config(
@@ -81,8 +83,11 @@ existing = "{existing}"
         )
 
     def run_as(self, uid: int) -> None:
-        """From the next start on, as this user and group, who own the folders then. Needs root."""
-        self._user = uid
+        """From the next start on, as this user and group, who own the folders then. Needs root.
+
+        Skips the test, with the reason, where that user cannot read this checkout.
+        """
+        self._program, self._rights = another_user.program("imgoptd"), another_user.rights(uid)
         for path in (self.base, self.watched, self.config):
             os.chown(path, uid, uid)
 
@@ -92,14 +97,12 @@ existing = "{existing}"
         """Start it and return at once."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAMS / "imgoptd", "--config", self.config, *flags],
+                [*self._program, "--config", self.config, *flags],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
-                user=self._user,
-                group=self._user,
-                extra_groups=None if self._user is None else [],
+                **self._rights,
             )
         self._seen[self.process.pid] = psutil.Process(self.process.pid)
         return self.process

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 JOURNALD = "/lib/systemd/systemd-journald"
+SOCKET = "/run/systemd/journal/socket"
 
 START = """
 set -e
@@ -32,9 +33,17 @@ class PrivateJournal:
     def __init__(self, process: subprocess.Popen[bytes], in_user_namespace: bool) -> None:
         self._process = process
         user = ["-U", "--preserve-credentials"] if in_user_namespace else []
-        self.enter = ["nsenter", "-t", str(process.pid), *user, "-m", f"--wd={os.getcwd()}"]
+        # -r: where we run in a changed root ourselves, that of the namespace of mounts is another one.
+        self.enter = ["nsenter", "-t", str(process.pid), *user, "-m", "-r", f"--wd={os.getcwd()}"]
         """Prefix of a command that is to run where this journald is the journald."""
-        self.socket_path = f"/proc/{process.pid}/root/run/systemd/journal/socket"
+        self.socket_path = f"/proc/{process.pid}/root{SOCKET}"
+
+    def cannot_be_entered(self) -> str:
+        """Why no command can be run where its socket is seen; an empty string where one can."""
+        done = subprocess.run([*self.enter, "test", "-S", SOCKET], text=True, capture_output=True, timeout=20)
+        if done.returncode == 0:
+            return ""
+        return (done.stderr.strip().splitlines() or [f"{SOCKET} is not seen there"])[-1]
 
     def entries(self, *matches: str) -> list[dict[str, Any]]:
         """Entries that match (`FIELD=value`), oldest first. A value that is no text is a list of its bytes."""
@@ -60,7 +69,7 @@ class PrivateJournal:
 @contextmanager
 def private_journal() -> Iterator[PrivateJournal]:
     """Start a journald and end it again; skips the test, with the reason, where that cannot be done."""
-    if not os.path.exists(JOURNALD) or not shutil.which("unshare") or not shutil.which("journalctl"):
+    if not os.path.exists(JOURNALD) or not all(map(shutil.which, ("unshare", "nsenter", "journalctl"))):
         pytest.skip("no systemd-journald on this machine")
     in_user_namespace = os.geteuid() != 0
     namespaces = ["-Ur", "-m"] if in_user_namespace else ["-m"]
@@ -77,6 +86,9 @@ def private_journal() -> Iterator[PrivateJournal]:
             time.sleep(0.01)
         else:
             pytest.skip("systemd-journald made no socket within 5 s")
+        reason = journal.cannot_be_entered()
+        if reason:
+            pytest.skip(f"the mounts of a journald cannot be entered here: {reason}")
         yield journal
     finally:
         process.send_signal(signal.SIGCONT)

@@ -102,28 +102,36 @@ def test_a_link_at_the_end_is_not_opened_and_pins_as_itself(root: Path, folder: 
 def test_a_folder_swapped_for_a_link_at_any_moment_never_shows_what_is_outside(root: Path, folder: Folder) -> None:
     (root.parent / "outside" / "file").write_bytes(b"outside")
     (root / "door").symlink_to(root.parent / "outside")
+    swaps = [("sub", "aside"), ("door", "sub"), ("sub", "door"), ("aside", "sub")]
     done = threading.Event()
+
+    def answer() -> bytes | int | None:
+        try:
+            return read(folder, b"sub/file")
+        except OSError as error:
+            return error.errno
 
     def swap() -> None:
         while not done.is_set():
-            (root / "sub").rename(root / "aside")
-            (root / "door").rename(root / "sub")
-            (root / "sub").rename(root / "door")
-            (root / "aside").rename(root / "sub")
+            for old, new in swaps:
+                (root / old).rename(root / new)
 
+    # Between the steps, where the answer is known.
+    told = []
+    for old, new in swaps:
+        (root / old).rename(root / new)
+        told.append(answer())
+    assert told == [errno.ENOENT, errno.ELOOP, errno.ENOENT, b"file"]
+    # And within them: which of the answers comes how often is chance.
     swapper = threading.Thread(target=swap)
     swapper.start()
-    answers = []
     try:
-        for _ in range(2000):
-            try:
-                answers.append(read(folder, b"sub/file"))
-            except OSError as error:
-                assert error.errno in (errno.ELOOP, errno.ENOENT)
+        answers = {answer() for _ in range(2000)}
     finally:
         done.set()
         swapper.join()
-    assert set(answers) == {b"file"}
+    assert answers <= {b"file", errno.ENOENT, errno.ELOOP}
+    assert answer() == b"file"
 
 
 def test_a_pin_reads_the_file_it_was_made_for_after_another_took_the_name(root: Path, folder: Folder) -> None:

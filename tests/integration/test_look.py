@@ -20,9 +20,9 @@ from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import look
 from imgoptd.adapters.replace import open_input
 from imgoptd.core.model import FileKind, Identity, Lease, Look
+from tests.another_user import NOBODY, run_as
 from tests.replacing import PROJECT
 
-NOBODY = 65534
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
@@ -48,10 +48,7 @@ def as_nobody(root: Path, path: str) -> str:
         "seen = look(Folder(os.fsencode(sys.argv[1])), os.fsencode(sys.argv[2]))\n"
         "print(seen.kind, seen.lease, seen.detail, sep='\\n')"
     )
-    command = [sys.executable, "-c", code, str(root), path]
-    done = subprocess.run(
-        command, cwd=PROJECT, user=NOBODY, group=NOBODY, extra_groups=[], capture_output=True, text=True, timeout=30
-    )
+    done = run_as(NOBODY, code, root, path)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
+import mmap
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -69,6 +72,69 @@ def test_a_result_that_is_empty_or_not_smaller_is_refused(root: Path, folder: Fo
     with start(folder, b"a.jpg", root, result) as job, pytest.raises(ReplaceError) as caught:
         prepare(job, len(result))
     assert caught.value.failure.reason == "not-smaller"
+
+
+@pytest.mark.parametrize("linkable", [True, False])
+def test_a_result_that_a_worker_can_still_write_to_is_refused(root: Path, folder: Folder, linkable: bool) -> None:
+    with start(folder, b"a.jpg", root) as job:
+        job.linkable = linkable
+        kept = os.dup(job.output_fd)
+        try:
+            with pytest.raises(ReplaceError) as caught:
+                prepare(job, len(NEW))
+        finally:
+            os.close(kept)
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.UNVERIFIED, "still-written")
+    assert seen(root / "a.jpg").content == OLD
+    assert temps(root) == []
+
+
+def test_a_result_that_a_worker_keeps_mapped_for_writing_is_refused(root: Path, folder: Folder) -> None:
+    with start(folder, b"a.jpg", root) as job, mmap.mmap(job.output_fd, len(NEW)):
+        with pytest.raises(ReplaceError) as caught:
+            prepare(job, len(NEW))
+        assert caught.value.failure.reason == "still-written"
+
+
+def test_a_result_whose_descriptor_is_still_under_way_between_processes_is_refused(root: Path, folder: Folder) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs, start(folder, b"a.jpg", root) as job:
+        socket.send_fds(ours, [b"x"], [job.output_fd])
+        with pytest.raises(ReplaceError) as caught:
+            prepare(job, len(NEW))
+    assert caught.value.failure.reason == "still-written"
+
+
+def test_a_result_that_is_open_for_writing_before_the_exchange_is_refused(root: Path, folder: Folder) -> None:
+    with start(folder, b"a.jpg", root) as job:
+        intent = intend(folder, b"a.jpg", job)
+        writing = os.open(b"/proc/self/fd/%d" % job.output_fd, os.O_WRONLY)
+        try:
+            with pytest.raises(ReplaceError) as caught:
+                exchange(job, intent)
+        finally:
+            os.close(writing)
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.UNVERIFIED, "still-written")
+    assert seen(root / "a.jpg").content == OLD
+    assert temps(root) == []
+
+
+def test_without_leases_a_result_that_changed_before_the_exchange_is_refused(
+    root: Path, folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fcntl, "F_SETLEASE", 9999)  # the kernel answers EINVAL, as it does where there are no leases
+    with start(folder, b"a.jpg", root) as job:
+        kept = os.dup(job.output_fd)
+        try:
+            intent = intend(folder, b"a.jpg", job)
+            os.pwrite(kept, b"EVIL", 0)
+            with pytest.raises(ReplaceError) as caught:
+                exchange(job, intent)
+        finally:
+            os.close(kept)
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.UNVERIFIED, "result-changed")
+    assert seen(root / "a.jpg").content == OLD
+    assert temps(root) == []
 
 
 def test_a_file_written_to_meanwhile_is_refused(root: Path, folder: Folder) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ import pytest
 
 from imgoptd.adapters import filesystems, fsinfo
 from imgoptd.adapters.watcher import Trouble, WatchError
+from tests.another_user import NOBODY, run_as
 from tests.listening import Listener
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and change users")
@@ -188,12 +188,8 @@ def as_nobody(code: str, mode: int) -> str:
         os.chmod(outer, 0o755)
         root = Path(outer) / "in"
         root.mkdir(mode=mode)
-        os.chown(root, 65534, 65534)
-        done = subprocess.run(
-            [sys.executable, "-c", code, root], capture_output=True, text=True, user=65534, group=65534, cwd="/"
-        )
-    if "ModuleNotFoundError" in done.stderr:
-        pytest.skip("another user cannot read this checkout")
+        os.chown(root, NOBODY, NOBODY)
+        done = run_as(NOBODY, code, root)
     assert done.returncode == 0, done.stderr
     return done.stdout
 

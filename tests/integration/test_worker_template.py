@@ -5,103 +5,29 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
-import subprocess
-import sys
-from collections.abc import Iterator, Sequence
+import tempfile
+from collections.abc import Iterator
 
 import psutil
 import pytest
 from PIL import Image
 
-from imgoptd.core.model import FailureKind, ImageFacts, JobSettings, Verdict
-from imgoptd.wire.frames import Closed, Receiver, pair, send
+from imgoptd.adapters.beneath import reopen_for_reading
+from imgoptd.adapters.look import leased_stat
+from imgoptd.core.model import FailureKind, ImageFacts, JobSettings, Lease, Verdict
+from imgoptd.wire.frames import pair, send
 from imgoptd.wire.messages import (
     Exited,
-    FromTemplate,
-    FromWorker,
-    OptimizeReply,
     OptimizeTask,
-    ProbeReply,
     ProbeTask,
-    Ready,
     Spawn,
-    Spawned,
 )
 from imgoptd.worker.template import FORK_FAILED
 from tests import images
+from tests.integration.template_server import NOBODY, Server, gone
 
 JPEG = images.jpeg(images.photo())
 PNG = images.png(images.photo())
-NOBODY = 65534
-NOBODY_IF_ROOT = NOBODY if os.geteuid() == 0 else None
-
-
-class Worker:
-    def __init__(self, sock: socket.socket, pid: int) -> None:
-        self.sock, self.pid = sock, pid
-        self.receiver: Receiver[FromWorker] = Receiver(sock, FromWorker)
-        ready, _ = self.receiver.receive()
-        assert isinstance(ready, Ready)
-        self.protections = ready.protections
-
-    def probe(self, descriptor: int) -> ProbeReply:
-        send(self.sock, ProbeTask(7), [descriptor])
-        reply, _ = self.receiver.receive()
-        assert isinstance(reply, ProbeReply) and reply.task == 7
-        return reply
-
-    def optimize(self, source: int, target: int, format_: str, memory_bytes: int = 0) -> OptimizeReply:
-        send(self.sock, OptimizeTask(8, ImageFacts(format_), JobSettings(), memory_bytes), [source, target])
-        reply, _ = self.receiver.receive()
-        assert isinstance(reply, OptimizeReply) and reply.task == 8
-        return reply
-
-
-class Server:
-    """A template process and the workers asked of it."""
-
-    def __init__(self, under: Sequence[str] = ()) -> None:
-        self.sock, theirs = pair()
-        self.sock.settimeout(20)
-        self._errors = os.memfd_create("standard error")
-        self.process = subprocess.Popen(
-            [*under, sys.executable, "-m", "imgoptd.worker.template", str(theirs.fileno())],
-            pass_fds=[theirs.fileno()],
-            stderr=self._errors,
-        )
-        theirs.close()
-        self.receiver: Receiver[FromTemplate] = Receiver(self.sock, FromTemplate)
-        self.workers: list[Worker] = []
-
-    def said(self) -> str:
-        """What template and workers have written to standard error so far."""
-        return os.pread(self._errors, 1 << 20, 0).decode()
-
-    def receive(self) -> FromTemplate:
-        return self.receiver.receive()[0]
-
-    def spawn(self, worker: int = 1, *, nice: int = 0, drop_uid: int | None = NOBODY_IF_ROOT) -> Worker:
-        ours, theirs = pair()
-        ours.settimeout(20)
-        send(self.sock, Spawn(worker, nice, drop_uid), [theirs.fileno()])
-        theirs.close()
-        answer = self.receive()
-        assert isinstance(answer, Spawned) and answer.worker == worker
-        self.workers.append(Worker(ours, answer.pid))
-        return self.workers[-1]
-
-    def close(self) -> None:
-        for worker in self.workers:
-            worker.sock.close()
-        self.sock.close()
-        try:
-            self.process.wait(20)
-        finally:
-            self.process.kill()
-            self.process.wait()
-            sys.stderr.write(self.said())
-            os.close(self._errors)
 
 
 @pytest.fixture
@@ -124,15 +50,6 @@ def files() -> Iterator[list[int]]:
             os.close(descriptor)
 
 
-def gone(pid: int) -> bool:
-    """Wait for the end of a process that is not our child."""
-    try:
-        psutil.Process(pid).wait(timeout=20)
-    except psutil.NoSuchProcess:
-        pass
-    return not psutil.pid_exists(pid)
-
-
 @pytest.mark.parametrize(("format_", "data"), [("jpeg", JPEG), ("png", PNG)])
 def test_an_image_goes_in_and_comes_out_smaller(server: Server, files: list[int], format_: str, data: bytes) -> None:
     os.write(files[0], data)
@@ -145,6 +62,20 @@ def test_an_image_goes_in_and_comes_out_smaller(server: Server, files: list[int]
     assert outcome.size_bytes == os.fstat(files[1]).st_size < len(data)
     assert outcome.effort.cpu_s > 0 and outcome.effort.wall_s > 0
     assert 4 << 20 < outcome.effort.peak_bytes < 512 << 20
+
+
+def test_an_honest_worker_has_let_go_of_its_result_when_it_answers(server: Server, files: list[int]) -> None:
+    os.write(files[0], JPEG)
+    worker = server.spawn()
+    for _ in range(30):
+        with tempfile.TemporaryFile() as result:
+            reading = reopen_for_reading(result.fileno())
+            outcome = worker.optimize(files[0], result.fileno(), "jpeg").outcome
+            result.close()
+            lease = leased_stat(reading)[0]
+            os.close(reading)
+        assert outcome.verdict is Verdict.OPTIMIZED
+        assert lease is Lease.GRANTED
 
 
 def test_the_peak_of_one_task_is_not_that_of_an_earlier_one(server: Server, files: list[int]) -> None:
@@ -255,24 +186,6 @@ def test_a_worker_that_is_sent_nonsense_ends_with_a_bad_status(
     send(worker.sock, ProbeTask(1))
     assert server.receive() == Exited(2, worker.pid, 1)
     assert "ProbeTask came with 0 descriptors" in server.said()
-
-
-def test_workers_and_template_end_when_the_daemon_is_gone(server: Server) -> None:
-    pids = [server.spawn(number).pid for number in (1, 2)]
-    for worker in server.workers:
-        worker.sock.close()
-    server.sock.close()
-    assert server.process.wait(20) == 0
-    assert all(gone(pid) for pid in pids)
-
-
-def test_a_killed_template_takes_its_workers_with_it(server: Server) -> None:
-    workers = [server.spawn(number) for number in (1, 2)]
-    server.process.kill()
-    server.process.wait(20)
-    assert all(gone(worker.pid) for worker in workers)
-    with pytest.raises(Closed):
-        workers[0].receiver.receive()
 
 
 def test_a_worker_that_is_in_the_middle_of_a_task_ends_with_its_template(server: Server, files: list[int]) -> None:

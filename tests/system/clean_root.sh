@@ -35,6 +35,7 @@ step "debootstrap $suite"
 from=$(mirror)
 debootstrap --variant=minbase "$suite" "$root" ${from:+"$from"} >"$root.log" 2>&1 || { cat "$root.log"; exit 1; }
 rm -f "$root.log"
+chmod 755 "$root" # mktemp made it for its owner alone, but other users live in there
 
 # How this machine reaches the network.
 cp -L /etc/resolv.conf "$root/etc/resolv.conf"

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests import another_user
 from tests.system.machine import CHECKOUT, ENVIRONMENT, CannotBoot, Machine, why_not
 
 PHOTOS = "/srv/photos"
@@ -26,6 +27,7 @@ def machine() -> Iterator[Machine]:
     reason = why_not()
     if reason:
         pytest.skip(reason)
+    another_user.rights(another_user.NOBODY)  # else the service's user could not run the checkout either
     try:
         booted = Machine()
     except CannotBoot as error:

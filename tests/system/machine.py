@@ -7,6 +7,7 @@ behind us, whatever happens. The real /tmp, /run and /etc are never touched.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -33,6 +34,12 @@ for group do echo 0 >"$group/cgroup.procs"; done
 mount -t tmpfs -o size=1g,mode=755 tmpfs "$scratch"
 mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
 mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$scratch/root"
+above=$checkout
+until [ "$above" = / ]; do # the service's user must get to it, whatever these folders allow outside
+    above=$(dirname "$above")
+    mkdir -p "$scratch/root$above"
+    chmod a+x "$scratch/root$above"
+done
 systemd-nspawn --quiet --register=no --keep-unit --boot --private-network \
     --machine="$name" --directory="$scratch/root" --bind-ro="$checkout" \
     --system-call-filter="landlock_create_ruleset landlock_add_rule landlock_restrict_self" \
@@ -91,7 +98,9 @@ class Machine:
     def attempt(self, *command: str, timeout_s: float = COMMAND_TIMEOUT_S) -> subprocess.CompletedProcess[str]:
         """Run a command inside, whatever its exit status."""
         path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-        inside = ["nsenter", "--target", str(self._leader), "--all", "--", "env", "-i", path, "LC_ALL=C.UTF-8"]
+        # --root: where we run in a changed root ourselves, that of the namespace of mounts is another one.
+        enter = ["nsenter", "--target", str(self._leader), "--all", "--root", "--wd"]
+        inside = [*enter, "--", "env", "-i", path, "LC_ALL=C.UTF-8"]
         return subprocess.run(
             [*inside, *command],
             stdin=subprocess.DEVNULL,
@@ -120,20 +129,29 @@ class Machine:
 
     def _wait_until_booted(self) -> None:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
+        state = "not found among the processes"
         while time.monotonic() < deadline:
             if self._launcher.poll() is not None:
-                raise CannotBoot(f"systemd-nspawn ended with {self._launcher.returncode}: {self._console_tail()}")
+                raise CannotBoot(f"systemd-nspawn ended with {self._launcher.returncode}{self._last_words()}")
             self._leader = self._leader or _find_systemd(self._launcher.pid)
             if self._leader:
-                state = self.attempt("systemctl", "is-system-running").stdout.strip()
+                state = _last_line(self.attempt("systemctl", "is-system-running").stdout)
                 if state in ("running", "degraded"):
                     return
             time.sleep(0.05)
-        raise CannotBoot(f"systemd did not come up in {BOOT_TIMEOUT_S:.0f} s: {self._console_tail()}")
+        raise CannotBoot(f"systemd did not come up in {BOOT_TIMEOUT_S:.0f} s ({state}){self._last_words()}")
 
-    def _console_tail(self) -> str:
+    def _last_words(self) -> str:
         self._console.seek(0)
-        return self._console.read().decode(errors="replace")[-500:].strip()
+        line = _last_line(self._console.read().decode(errors="replace"))
+        return f"; last on its console: {line}" if line else ""
+
+
+def _last_line(text: str) -> str:
+    """The last line that says something, short and without what colours it on a terminal."""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    lines = ["".join(filter(str.isprintable, line)).strip() for line in plain.splitlines()]
+    return next((line[:120] for line in reversed(lines) if line), "")
 
 
 def _find_systemd(ancestor: int) -> int:

@@ -12,9 +12,9 @@ from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.replace.failures import UNFINISHED, ReplaceError, changed, failure_of, shown, transient, vanished
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names
 from imgoptd.adapters.replace.opening import OpenJob
-from imgoptd.adapters.replace.preparing import check_unchanged, finish_result
+from imgoptd.adapters.replace.preparing import check_finished, check_unchanged, finish_result, result_changed
 from imgoptd.adapters.replace.putback import put_back
-from imgoptd.core.model import Failure, FailureKind, Identity, Intent, Lease
+from imgoptd.core.model import Failure, Identity, Intent, Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,8 +38,9 @@ def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
     """Put the prepared result in the original's place. The intent is durable already.
 
     Raises ReplaceError. The path then holds what it held, or what somebody put there since: CHANGED `changed`, `busy`,
-    `vanished`; TRANSIENT `no-space`, `read-only-filesystem`, `not-permitted`, `io-error`. After TRANSIENT `unfinished`
-    the temp is still there and the intent must be kept for `recover`.
+    `vanished`; UNVERIFIED `still-written`, `result-changed`; TRANSIENT `no-space`, `read-only-filesystem`,
+    `not-permitted`, `io-error`. After TRANSIENT `unfinished` the temp is still there and the intent must be kept for
+    `recover`.
 
     One window is open, as in every replacing of a file on Linux: a program whose open(2) for writing has already passed
     the name but not yet counted as a writer when we look writes to the original after it lost its name.
@@ -50,6 +51,7 @@ def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
     if intent.result is None:
         return Materialised(_materialise(job, intent, names))
     try:
+        check_finished(job)
         _check_before(job, names)
         _link(job, names)
         failpoints.hit("replace.after_link")
@@ -199,9 +201,7 @@ def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
     job.adopt_output(reading)
     try:
         if sha256_of(reading) != intent.result_sha256:
-            raise ReplaceError(
-                Failure(FailureKind.UNVERIFIED, "result-changed", "the result changed since it was verified")
-            )
+            raise ReplaceError(result_changed())
         result = finish_result(job, reading)
     except OSError as error:
         _drop_result(job, names)

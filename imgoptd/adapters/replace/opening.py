@@ -37,6 +37,8 @@ class OpenJob:
     """Taken when the input was opened, before anything was read."""
     linkable: bool
     """The output can be given a name in the file's folder; otherwise it must be copied there."""
+    finished: os.stat_result | None = None
+    """Of the result, once it has the original's attributes and is on disk."""
 
     def adopt_output(self, fd: int) -> None:
         """Take `fd` as the output in place of the present one, which is closed."""

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from imgoptd.adapters import failpoints
 from imgoptd.adapters.beneath import reopen_for_reading
 from imgoptd.adapters.hashing import sha256_of
-from imgoptd.adapters.look import identity_of
+from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.replace.attributes import copy_attributes
 from imgoptd.adapters.replace.failures import ReplaceError, changed, failure_of, vanished
 from imgoptd.adapters.replace.names import new_temp_name
 from imgoptd.adapters.replace.opening import OpenJob
-from imgoptd.core.model import Failure, FailureKind, Identity
+from imgoptd.core.model import Failure, FailureKind, Identity, Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +42,44 @@ def check_unchanged(job: OpenJob) -> None:
 def prepare(job: OpenJob, size_bytes: int) -> PreparedResult:
     """Check the result's size, hash it, give it the original's attributes and put it on disk.
 
-    `size_bytes` is what the worker says it wrote. No name is touched. Raises ReplaceError: UNVERIFIED `result-size` or
-    `not-smaller`; CHANGED; TRANSIENT `metadata-not-kept`, `no-space`, `read-only-filesystem`, `io-error`.
+    `size_bytes` is what the worker says it wrote. No name is touched. Raises ReplaceError: CHANGED; UNVERIFIED
+    `still-written`, `result-size`, `not-smaller`; TRANSIENT `metadata-not-kept`, `no-space`, `read-only-filesystem`,
+    `io-error`.
     """
     check_unchanged(job)
-    size = os.fstat(job.output_fd).st_size
-    if size != size_bytes:
-        said = f"the worker reported {size_bytes} bytes, the result has {size}"
-        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "result-size", said))
-    if not 0 < size < job.identity.size:
-        said = f"the result has {size} bytes, the original {job.identity.size}"
-        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "not-smaller", said))
     try:
         # Our own writing descriptor would make us a writer in the eyes of every later lease.
         job.adopt_output(reopen_for_reading(job.output_fd))
+        _check_size(check_no_writer(job).st_size, size_bytes, job.identity.size)
         sha256 = sha256_of(job.output_fd)
         result = finish_result(job, job.output_fd) if job.linkable else None
     except OSError as error:
         raise ReplaceError(failure_of(error, "the result could not be written", "io-error")) from error
     failpoints.hit("replace.after_prepare")
     return PreparedResult(new_temp_name(), result, sha256)
+
+
+def _check_size(size: int, reported: int, original: int) -> None:
+    if size != reported:
+        said = f"the worker reported {reported} bytes, the result has {size}"
+        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "result-size", said))
+    if not 0 < size < original:
+        said = f"the result has {size} bytes, the original {original}"
+        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "not-smaller", said))
+
+
+def check_no_writer(job: OpenJob) -> os.stat_result:
+    """The result's status. Raise ReplaceError UNVERIFIED `still-written` while anybody can write to it; and OSError.
+
+    A worker that its file has taken over may keep its descriptor, or a writable mapping, and change what was verified.
+    An honest one closes before it answers, and the kernel counts a writer out before close(2) returns. Once no writer
+    is left there can be no new one: the result has no name yet. Where the filesystem has no leases this tells nothing.
+    """
+    lease, status = leased_stat(job.output_fd)
+    if lease is Lease.BUSY:
+        said = "the worker still had its result open for writing after it said that it was done"
+        raise ReplaceError(Failure(FailureKind.UNVERIFIED, "still-written", said))
+    return status
 
 
 def finish_result(job: OpenJob, fd: int) -> Identity:
@@ -71,4 +89,19 @@ def finish_result(job: OpenJob, fd: int) -> Identity:
     """
     copy_attributes(job.input_fd, fd, job.original)
     os.fsync(fd)
-    return identity_of(os.fstat(fd))
+    job.finished = os.fstat(fd)
+    return identity_of(job.finished)
+
+
+def check_finished(job: OpenJob) -> None:
+    """Raise ReplaceError UNVERIFIED unless the result is, to the last status change, as `finish_result` left it.
+
+    To be called before it is given a name, which changes its ctime. Raises OSError.
+    """
+    now, then = check_no_writer(job), job.finished
+    if then is None or identity_of(now) != identity_of(then) or now.st_ctime_ns != then.st_ctime_ns:
+        raise ReplaceError(result_changed())
+
+
+def result_changed() -> Failure:
+    return Failure(FailureKind.UNVERIFIED, "result-changed", "the result changed since it was verified")
