@@ -25,6 +25,8 @@ from imgoptd.core.model import Failure, FailureKind, FileRef
 from imgoptd.wire import frames
 from imgoptd.wire import messages as m
 
+BROKE_PROTOCOL = 76
+"""Exit status reported of a worker that said what no honest one says (EX_PROTOCOL of sysexits.h)."""
 TEMPLATE_RETRY_S = 1.0
 TEMPLATE_RETRY_MOST_S = 60.0
 _NO_TEMPLATE = "the process that forks the workers ended at once; `imgoptd --check` shows what is wrong with the codecs"
@@ -54,6 +56,8 @@ class _Worker:
     tasks: dict[int, _Task] = field(default_factory=dict)
     ready: bool = False
     asked_to_end: bool = False
+    lied: bool = False
+    """It broke the protocol, and was ended for it."""
 
 
 class WorkerGone(Exception):
@@ -307,6 +311,7 @@ class Pool:
             asyncio.get_running_loop().remove_reader(worker.sock)  # the template tells how it ended
         except frames.ProtocolError:
             asyncio.get_running_loop().remove_reader(worker.sock)
+            worker.lied = True
             self.kill(worker.id)
 
     def _said(self, worker: _Worker, message: m.FromWorker) -> None:
@@ -341,7 +346,8 @@ class Pool:
         more = kills is not None and self._last_oom_kills is not None and kills > self._last_oom_kills
         self._last_oom_kills = kills
         oom_killed = status == -signal.SIGKILL and not worker.asked_to_end and more
-        self._post(e.WorkerExited(worker_id, status, oom_killed))
+        # A worker that lied was ended by us, and not without its own fault: its file is to be blamed for it.
+        self._post(e.WorkerExited(worker_id, BROKE_PROTOCOL if worker.lied else status, oom_killed))
 
     def _forget(self, worker: _Worker) -> None:
         asyncio.get_running_loop().remove_reader(worker.sock)

@@ -43,6 +43,9 @@ def status_screen(status: Mapping[str, Any]) -> list[str]:
     if total:
         # `total` repeats counts and bytes for all time; whether nested or flat is the daemon's affair
         lines.append(_row("all time", _counts(_part(total, "counts") or total, _part(total, "bytes") or total)))
+    for folder in status.get("folders") or ():
+        if folder.get("trouble"):
+            lines.append(_row("TROUBLE", one_line(str(folder["trouble"]))))
     return lines
 
 

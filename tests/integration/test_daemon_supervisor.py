@@ -37,12 +37,11 @@ class FirstAsksLong(Between):
 
     def __init__(self, store: StoreThread) -> None:
         super().__init__(store)
-        self.go = asyncio.Event()
-        self._asked = 0
+        self.asked, self.go = asyncio.Event(), asyncio.Event()
 
     async def is_result(self, sha256: str) -> bool:
-        self._asked += 1
-        if self._asked == 1:
+        if not self.asked.is_set():
+            self.asked.set()
             await self.go.wait()
         return await self._store.is_result(sha256)
 
@@ -80,13 +79,13 @@ def test_a_worker_lost_while_its_input_was_opened_costs_the_next_holder_of_the_j
             before = open_descriptors()
             bench.pool_gone = {1}
             bench.supervisor.perform([bench.send(1, b"a.jpg", identity)])
-            await asyncio.sleep(0)
+            await bench.store.asked.wait()
             bench.supervisor.perform([bench.send(2, b"a.jpg", identity)])
             started = await bench.until(e.TaskStarted)
             assert (started.worker, started.ref.path) == (2, b"a.jpg")
             bench.store.go.set()
             assert await bench.until(e.TaskRefused) == e.TaskRefused(1, started.ref, None)
-            assert open_descriptors() == before + 3, "folder, input and output of the second holder"
+            assert open_descriptors() == before + 3, "folder, input and output of the second holder alone"
             source, target = bench.handed[2]
             assert os.pread(source, 12, 0) == b"the original"
             os.write(target, NEW)

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from imgoptd.adapters.pool import BROKE_PROTOCOL
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, ImageFacts, JobSettings
 from imgoptd.wire.messages import OptimizeTask
@@ -52,7 +53,7 @@ def test_a_lying_worker_is_ended_and_its_neighbour_goes_on(
                     posted.pool.send_job(1, REF, task, [source, target])
                 else:
                     posted.pool.send_probe(1, REF, source)
-                assert await posted.until(e.WorkerExited, 1) == e.WorkerExited(1, -signal.SIGKILL)
+                assert await posted.until(e.WorkerExited, 1) == e.WorkerExited(1, BROKE_PROTOCOL)
             assert await gone(pid)
             said = [*posted.of(e.Probed, 1), *posted.of(e.Finished, 1)]
             assert len(said) == (1 if lie == "twice" else 0)

@@ -171,3 +171,14 @@ def test_a_wait_for_a_file_that_is_not_finished_is_over_time_whatever_its_state(
 def test_a_timeout_is_a_number_of_seconds(text: str) -> None:
     with pytest.raises(ValueError, match=text):
         seconds(text)
+
+
+def test_a_folder_that_is_not_watched_now_stands_in_the_status() -> None:
+    folders = [
+        {"path": "/srv/a", "trouble": ""},
+        {"path": "/srv/b", "trouble": "watched folder /srv/b: No such file or directory"},
+    ]
+    lines = status_screen({"folders": folders})
+    assert [line for line in lines if "TROUBLE" in line] == [
+        "TROUBLE   watched folder /srv/b: No such file or directory"
+    ]
