@@ -9,7 +9,9 @@ photo shrunk, because a line in the file says so.
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -46,10 +48,19 @@ SOCKET_PATH_LIMIT_BYTES = 107
 LONGEST_S = 10 * 365 * 86400.0
 
 
+def _read(path: Path) -> bytes:
+    """The bytes of a regular file; a FIFO in its place must not hold a reload for ever. Raises OSError."""
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(fd, "rb") as file:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise OSError(errno.EINVAL, "Not a regular file")
+        return file.read()
+
+
 def load(path: Path) -> Config:
     """Read and check the file. Raises ConfigError, also for a file that is missing, unreadable or no TOML."""
     try:
-        raw = path.read_bytes()
+        raw = _read(path)
     except OSError as error:
         what = f"cannot be read ({error.strerror or error})"
         raise ConfigError(path, "", what, "give the right file with --config") from error

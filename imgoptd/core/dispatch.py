@@ -55,8 +55,7 @@ class Dispatcher:
             workers_min=self.workers_min,
             workers_max=self.workers_max,
             backlog_jobs=(0 if self.draining else waiting) + len(running),
-            backlog_cpu_s=jobs.backlog.ready_cpu_s
-            + PROBE_CPU_S * waiting
+            backlog_cpu_s=(0.0 if self.draining else jobs.backlog.ready_cpu_s + PROBE_CPU_S * waiting)
             + sum(job.estimate.cpu_s or PROBE_CPU_S for job in running),
             cpus=self.sensed.cpus,
             others_cpus=self.sensed.others_cpus,

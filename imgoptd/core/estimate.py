@@ -34,7 +34,7 @@ UNKNOWN_COST = Cost(16 * MIB, 32.0, 3.0, 0.01, 2.0)
 
 FIRST_FACTOR = 1.15
 """Safety factor until enough jobs of a kind were seen."""
-MOST_TRUSTED = 8.0
+MOST_TRUSTED = 3.0
 """A ratio beyond this is taken as this: what a worker says of itself must not stop the work of others."""
 ENOUGH_SAMPLES = 8
 WINDOW = 64

@@ -189,6 +189,8 @@ class Intake:
         if known.reason in (PROTECTED, HARD_LINKED):
             # Rights and links leave no trace in the identity: judged again each time.
             return _untouchable(look) == known.reason
+        if known.state is JobState.QUARANTINED and not self._patient:
+            return False  # a run of its own tries everything anew, and says by its exit status what still fails
         if known.reason == VANISHED:
             return False  # it was moved away before it was worked on, and is back
         return known.reason != EXISTING or not (live or folder.optimize_existing)
@@ -234,7 +236,7 @@ class Intake:
             JobState.SETTLING,
             uid=look.uid,
             fresh=fresh,
-            attempts=known.attempts if known is not None and same else 0,
+            attempts=known.attempts if known is not None and same and known.state not in FINAL_STATES else 0,
             bytes_before=look.identity.size,
         )
         untouchable = _untouchable(look)

@@ -2,17 +2,20 @@
 
 A close-write or a move into place, with a read lease granted, on a filesystem that reports closes: at once. Otherwise
 size and mtime unchanged for `settle`, and then nobody may hold it open for writing. A file hinted at again within
-`settle` of an earlier hint has a writer that closes between pieces: it waits for quiet.
+`settle` of an earlier one, taken for complete meanwhile or not, has a writer that closes between pieces: it waits for
+quiet.
 """
 
 from __future__ import annotations
 
 import heapq
+import itertools
 from dataclasses import dataclass
 
 from imgoptd.core.model import FileRef, HintKind, Identity, Lease, Look
 
 STRONG = frozenset({HintKind.CLOSED, HintKind.MOVED})
+SWEEP = 4
 BUSY_RETRY_MAX_S = 60.0
 """The longest wait between two looks at a file that somebody keeps open for writing."""
 
@@ -43,6 +46,8 @@ class Settler:
     def __init__(self) -> None:
         self.candidates: dict[FileRef, Candidate] = {}
         self._heap: list[tuple[float, FileRef]] = []
+        self._recent: dict[FileRef, float] = {}
+        """Files that were taken for complete at once, with the time until which a further hint speaks against it."""
 
     def hint(self, ref: FileRef, kind: HintKind, settle_s: float, now_s: float, *, quiet: bool = False) -> None:
         """Something happened at the path. `quiet` asks for quiet time whatever the kind of the hint."""
@@ -50,6 +55,7 @@ class Settler:
         first = candidate is None
         if candidate is None:
             candidate = self.candidates[ref] = Candidate(ref, settle_s)
+            candidate.quiet_needed = self._recent.pop(ref, now_s) > now_s
         live = kind not in (HintKind.FOUND, HintKind.ARRIVED)
         if not first and live and candidate.strong and kind in STRONG and now_s - candidate.hinted_s < settle_s:
             candidate.quiet_needed = True
@@ -108,10 +114,18 @@ class Settler:
             candidate.strong and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
         )
         settled_s = candidate.since_s + candidate.settle_s
+        if at_once and now_s < settled_s:
+            self._remember(ref, candidate.hinted_s + candidate.settle_s, now_s)
         if at_once or now_s >= settled_s:
             return True
         self._schedule(candidate, settled_s)
         return False
+
+    def _remember(self, ref: FileRef, until_s: float, now_s: float) -> None:
+        # The oldest come first; those that are over are swept out on the way, so that few are ever kept.
+        for old in [one for one, end_s in itertools.islice(self._recent.items(), SWEEP) if end_s <= now_s]:
+            del self._recent[old]
+        self._recent[ref] = until_s
 
     def drop(self, ref: FileRef) -> None:
         """Forget the candidate: it is settled, gone, or none of our business."""

@@ -33,13 +33,18 @@ class Loop:
         perform: Callable[[Sequence[c.Action]], None],
         after_turn: Callable[[], None],
         store_failed: Callable[[StoreError, float], None],
+        give_up_s: float | None = None,
     ) -> None:
-        """`store_failed` is told why a commit failed and when it is tried again (seconds)."""
+        """`store_failed` is told why a commit failed and when it is tried again (seconds).
+
+        With `give_up_s` a commit that fails for longer is not waited for: `turn` raises its StoreError.
+        """
         self.engine = engine
         self._store = store
         self._perform = perform
         self._after_turn = after_turn
         self._store_failed = store_failed
+        self._give_up_s = give_up_s
         self._inbox: deque[Event] = deque()
         self._wake = asyncio.Event()
         self.stopped = False
@@ -82,11 +87,14 @@ class Loop:
     async def _commit(self, records: Sequence[c.Record]) -> bool:
         """Nothing is done before it is durable: with the store's disk full, the daemon waits. False: told to stop."""
         delay_s = STORE_RETRY_S
+        began_s = time.monotonic()
         while True:
             try:
                 await self._store.commit(records)
                 return True
             except StoreError as error:
+                if self._give_up_s is not None and time.monotonic() - began_s >= self._give_up_s:
+                    raise
                 self._store_failed(error, delay_s)
             for _ in range(int(delay_s * 10)):
                 if self.stopped:

@@ -39,6 +39,8 @@ CANDIDATES_MOST = 20_000
 EDGE_THREADS = 4
 NOBODY_UID = 65534
 """Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
+ONCE_GIVES_UP_S = 30.0
+"""How long `--once` waits for a store that cannot be written."""
 START_STEP_S = 10.0
 STATUS_S = 5.0
 """How often the line for `systemctl status` is sent anew, at most."""
@@ -79,7 +81,8 @@ class Service:
         if store.opened_fresh_because:
             state_dir = show_path(os.fsencode(self._config.daemon.state_dir))
             self._log.say("store-damaged", store.opened_fresh_because, 2, STATE_DIR=state_dir)
-        turns = Loop(self._engine, store, self._perform, self._after_turn, self._store_failed)
+        give_up_s = ONCE_GIVES_UP_S if self._once else None
+        turns = Loop(self._engine, store, self._perform, self._after_turn, self._store_failed, give_up_s)
         self._turns = turns
         self._store = store
         self._pool = Pool(
@@ -229,7 +232,12 @@ class Service:
         """The first time: drain. The second: at once; what was running is done again at the next start."""
         self._stops += 1
         if self._stops > 1:
-            self._log.say("drain", "stopping at once: what was running is done again at the next start", 4, JOBS=0)
+            self._log.say(
+                "drain",
+                "stopping at once: what was running is done again at the next start",
+                4,
+                JOBS=self._engine.fleet.running_jobs(),
+            )
             self._turns.stop()
             return
         notify.stopping("finishing what runs")
@@ -297,7 +305,11 @@ class Service:
     def _say_goodbye(self) -> None:
         counts = self._engine.story.counts
         saved = show_bytes(counts["bytes_before"] - counts["bytes_after"])
-        text = f"stopped: {counts[JobState.DONE]} done, {counts[JobState.SKIPPED]} skipped, {saved} saved"
+        parts = [f"{counts[JobState.DONE]} done", f"{counts[JobState.SKIPPED]} skipped"]
+        jobs = self._engine.jobs
+        others = {"quarantined": counts[JobState.QUARANTINED], "deferred": len(jobs.deferred), "held": len(jobs.held)}
+        parts += [f"{number} {name}" for name, number in others.items() if number]
+        text = f"stopped: {', '.join(parts)}, {saved} saved"
         self._log.say("stop", text, 5)
 
     def _exit_status(self) -> int:

@@ -56,7 +56,9 @@ def enter(drop_uid: int | None, parent: int) -> tuple[str, ...]:
     """
     names = ["no-core-dumps", "no-new-privileges"]
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    files = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if drop_uid is not None:
         os.setgroups([])
         os.setresgid(drop_uid, drop_uid, drop_uid)

@@ -112,3 +112,8 @@ def test_the_default_file_asks_for_a_folder_and_shows_the_defaults(tmp_path: Pat
     full, default = load(filled), load(plain)
     assert (full.daemon, full.workers, full.undo) == (default.daemon, default.workers, default.undo)
     assert full.watches == default.watches
+
+
+def test_a_fifo_in_place_of_the_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "c.toml")
+    assert "Not a regular file" in error_of(tmp_path / "c.toml")

@@ -39,12 +39,14 @@ class Failing:
 
 
 class Bench:
-    def __init__(self, store: Any, monkeypatch: pytest.MonkeyPatch, retry_s: float = 0.1) -> None:
+    def __init__(
+        self, store: Any, monkeypatch: pytest.MonkeyPatch, retry_s: float = 0.1, give_up_s: float | None = None
+    ) -> None:
         monkeypatch.setattr(loops, "STORE_RETRY_S", retry_s)
         self.story: list[str] = []
         """What happened, in its order."""
         self.turns = 0
-        self.loop = Loop(Engine(), store, self._perform, self._after_turn, self._failed)
+        self.loop = Loop(Engine(), store, self._perform, self._after_turn, self._failed, give_up_s)
 
     def _perform(self, actions: Sequence[c.Action]) -> None:
         self.story += [type(action).__name__ for action in actions if not isinstance(action, c.Sense)]
@@ -119,6 +121,21 @@ def test_a_loop_that_waits_for_its_store_ends_when_told_to_with_nothing_done(
         assert bench.story[2:] == []
         assert bench.turns == 1
         assert await store.file(REF) is None
+        await store.close()
+
+    asyncio.run(test())
+
+
+def test_a_run_that_shall_end_gives_a_store_up_that_cannot_be_written_for_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        store = await StoreThread.open(tmp_path)
+        bench = Bench(Failing(store, 1_000_000), monkeypatch, give_up_s=0.15)
+        await bench.queue_a_file()
+        with pytest.raises(StoreError, match="no space left"):
+            await bench.loop.turn()
+        assert bench.turns == 1, "nothing was done in the turn that could not be made durable"
         await store.close()
 
     asyncio.run(test())

@@ -328,3 +328,35 @@ def test_a_jpeg_with_a_sampling_that_cannot_be_compared_is_left_alone() -> None:
     odd = bytearray(data)
     odd[frame + 11] = 0x31
     assert reason(bytes(odd)) == (FailureKind.REJECTED, "unverifiable-sampling")
+
+
+def test_metadata_behind_the_first_scan_leaves_a_jpeg_alone() -> None:
+    """Readers stop at the first scan: put in front of it, an orientation would begin to act."""
+    data = GOOD["baseline.jpg"]
+    late = b"\xff\xe1\x00\x08Exif\0\0"
+    assert reason(data[:-2] + late + data[-2:]) == (FailureKind.REJECTED, "jpeg-variant")
+
+
+@pytest.mark.parametrize(
+    ("colour", "depth", "transparency"),
+    [(0, 4, b"\xff\xff"), (0, 2, b"\x01\x2c"), (0, 1, b"\x00\x02"), (0, 8, b"\0\1\0\1\0\1"), (2, 8, b"\0\1\1\0\0\1")],
+)
+def test_transparency_that_decoders_read_differently_leaves_a_png_alone(
+    colour: int, depth: int, transparency: bytes
+) -> None:
+    row = 64 * depth * (3 if colour == 2 else 1) // 8
+    data = images.raw_png(64, 64, depth, colour, bytes(row * 64), before=images.chunk(b"tRNS", transparency))
+    assert reason(data) == (FailureKind.REJECTED, "png-variant")
+
+
+@pytest.mark.parametrize("broken", ["too long", "before the palette", "behind the data"])
+def test_transparency_of_a_palette_out_of_place_leaves_a_png_alone(broken: str) -> None:
+    palette, transparency = images.chunk(b"PLTE", bytes(range(12))), images.chunk(b"tRNS", b"\0\0\0\0")
+    if broken == "too long":
+        before, after = palette + images.chunk(b"tRNS", b"\0" * 5), b""
+    elif broken == "before the palette":
+        before, after = transparency + palette, b""
+    else:
+        before, after = palette, transparency
+    data = images.raw_png(64, 64, 8, 3, bytes(64 * 64), before=before, after=after)
+    assert reason(data) == (FailureKind.REJECTED, "png-variant")

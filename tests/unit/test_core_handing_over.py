@@ -9,6 +9,7 @@ from imgoptd.core.estimate import MIB, Estimator
 from imgoptd.core.model import (
     Effort,
     FileKind,
+    FileRecord,
     FileRef,
     HintKind,
     Identity,
@@ -107,3 +108,16 @@ def test_with_patience_a_file_kept_open_is_looked_at_for_ever_and_without_it_it_
                 driven.at(now_s, e.Tick())
         still_looking = FIRST in driven.engine.intake.settler.candidates
         assert (still_looking, driven.saved.get(FIRST)) == ((True, None) if patient else (False, JobState.DEFERRED))
+
+
+def test_a_run_of_its_own_tries_quarantined_files_anew_and_the_daemon_does_not() -> None:
+    for patient in (True, False):
+        driven = Driven(patient=patient)
+        identity = Identity(1, 1, 1000, 5)
+        known = FileRecord(FIRST, identity, JobState.QUARANTINED, "timeout", attempts=2)
+        driven.at(0.0, e.Hinted(FIRST, HintKind.FOUND))
+        look = Look(FileKind.REGULAR, identity, uid=0, mode=0o644, lease=Lease.GRANTED)
+        driven.at(0.0, e.Looked(FIRST, look, known))
+        assert (FIRST in driven.engine.jobs.by_ref) is not patient
+        if not patient:
+            assert driven.engine.jobs.by_ref[FIRST].record.attempts == 0

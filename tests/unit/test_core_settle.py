@@ -140,3 +140,18 @@ def test_what_a_rescan_found_is_no_fresh_drop_and_what_somebody_touched_is_one()
     assert (candidate.live, candidate.fresh) == (False, True)
     settler.hint(REF, HintKind.CREATED, 1.0, 0.0)
     assert (candidate.live, candidate.fresh) == (True, True)
+
+
+@pytest.mark.parametrize(("again_s", "at_once"), [(0.9, False), (1.1, True)])
+def test_a_file_taken_for_complete_and_written_again_within_settle_waits_for_quiet(
+    again_s: float, at_once: bool
+) -> None:
+    settler = hinted(HintKind.CLOSED)
+    assert settler.looked(REF, seen(FIRST), 0.0)
+    settler.drop(REF)
+    settler.hint(REF, HintKind.CLOSED, 1.0, again_s)
+    settler.due(again_s)
+    assert settler.looked(REF, seen(SECOND), again_s) is at_once
+    if not at_once:
+        settler.due(again_s + 1.0)
+        assert settler.looked(REF, seen(SECOND), again_s + 1.0)

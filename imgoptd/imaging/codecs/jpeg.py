@@ -118,6 +118,8 @@ def parse(source: Source) -> Layout:
             content = source.read(part.start, part.end - part.start)[4:]
             ids.append(content[:32])
             leave = leave or _reason_in_metadata(part.marker, content)
+            if scans and part.marker != COM:  # readers stop at the first scan: moved before it, it would begin to act
+                leave = leave or _variant("metadata stand behind the first scan")
         elif part.marker in FRAMES_DONE or part.marker in FRAMES_OTHER:
             facts, variant = _frame(source, part, facts)
             leave = leave or variant

@@ -148,6 +148,8 @@ def parse(source: Source) -> Layout:
         else:
             metadata_bytes += chunk.end - chunk.start
             leave = leave or _reason_in_chunk(chunk.kind, facts)
+            if chunk.kind == b"tRNS":
+                leave = leave or _reason_in_transparency(source, chunk, chunks, facts, colour_type)
         chunks.append(chunk)
         check_parts(len(chunks), metadata_bytes, facts)
     layout = Layout(facts, colour_type, tuple(chunks))
@@ -206,6 +208,27 @@ def _reason_in_chunk(kind: bytes, facts: ImageFacts) -> Failure | None:
     if kind not in CRITICAL | KNOWN and (kind[:1].isupper() or kind[3:].isupper()):
         return _variant(f"the chunk {kind.decode()} is unknown and may depend on the data")
     return None
+
+
+def _reason_in_transparency(
+    source: Source, chunk: Chunk, before: list[Chunk], facts: ImageFacts, colour_type: int
+) -> Failure | None:
+    """Why a file with this tRNS is left alone: decoders differ on one that breaks the rules (PNG 11.3.1.1).
+
+    libpng ignores what is misplaced or too long and masks what is too large; others do not. Repacked, it would be valid
+    and mean the same to all, which for some is another picture.
+    """
+    body = source.read(chunk.start + 8, chunk.end - chunk.start - 12)
+    palette = next((one for one in before if one.kind == b"PLTE"), None)
+    if any(one.kind == b"IDAT" for one in before):
+        return _variant("its transparency stands behind the picture's data")
+    if colour_type == PALETTE:
+        entries = (palette.end - palette.start - 12) // 3 if palette else 0
+        fits = 0 < len(body) <= entries
+    else:
+        samples = [int.from_bytes(body[at : at + 2], "big") for at in range(0, len(body), 2)]
+        fits = len(body) == {GREY: 2, RGB: 6}.get(colour_type, 0) and max(samples, default=0) < 1 << facts.depth_bits
+    return None if fits else _variant("its transparency breaks the rules of the format")
 
 
 def _variant(why: str) -> Failure:
