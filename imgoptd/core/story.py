@@ -52,9 +52,10 @@ class Story:
     def announce(self, turn: Turn, record: FileRecord) -> None:
         """Say to the operator where the file stands."""
         event, priority = _EVENTS[record.state]
+        mend = "; it is left as it is, and tried again when it changes" if record.state is JobState.QUARANTINED else ""
         turn.announce(
             event,
-            f"{record.state} {show_path(record.ref.full)}: {record.detail or record.reason}",
+            f"{record.state} {show_path(record.ref.full)}: {record.detail or record.reason}{mend}",
             priority,
             path=show_path(record.ref.full),
             state=record.state,

@@ -236,7 +236,7 @@ class Folders:
     def _lost(self, known: _Root, sentence: str) -> None:
         if known.trouble != sentence:
             known.trouble = sentence
-            text = f"{sentence}; what was queued of it is tried again later; it is looked for every {CHECK_S:.0f} s"
+            text = f"{sentence}; bring it back (it is looked for every {CHECK_S:.0f} s) or take it out of the configuration"
             self._log.say("folder-lost", text, 3, ROOT=show_path(known.watch.path))
         known.folder = None
 

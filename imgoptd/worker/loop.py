@@ -82,5 +82,8 @@ def failure_of(error: Exception) -> Failure:
         return Failure(FailureKind.EXHAUSTED, "memory", "the memory given was not enough")
     if isinstance(error, OSError):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return Failure(FailureKind.TRANSIENT, "no-space" if full else "io", error.strerror or str(error))
+        said = error.strerror or str(error)
+        if full:
+            return Failure(FailureKind.TRANSIENT, "no-space", f"no room for the result ({said}): free some space there")
+        return Failure(FailureKind.TRANSIENT, "io", said)
     return Failure(FailureKind.CORRUPT, "codec-error", f"{type(error).__name__}: {error}"[:500])

@@ -360,3 +360,9 @@ def test_transparency_of_a_palette_out_of_place_leaves_a_png_alone(broken: str) 
         before, after = palette, transparency
     data = images.raw_png(64, 64, 8, 3, bytes(64 * 64), before=before, after=after)
     assert reason(data) == (FailureKind.REJECTED, "png-variant")
+
+
+def test_a_pixel_without_a_colour_in_the_palette_is_damage() -> None:
+    palette = images.chunk(b"PLTE", bytes(range(12)))
+    data = images.raw_png(64, 64, 8, 3, bytes([0, 1, 2, 4] * 16) * 64, before=palette)
+    assert reason(data) == (FailureKind.CORRUPT, "damaged")

@@ -328,8 +328,13 @@ def _join(data: bytes, layout: Layout, packed: bytes) -> bytes:
 def _canonical(layout: Layout, deep: bool, strip: Image.Image) -> bytes:
     """Pixels in one form for all sample types: RGBA of 8 bits, or grey of 16 where the original (`deep`) has that.
 
-    Colours under full transparency count, too.
+    Colours under full transparency count, too. Raises Unfit (CORRUPT) where a pixel names no colour of the palette.
     """
+    if layout.colour_type == PALETTE:
+        palette = next(chunk for chunk in layout.chunks if chunk.kind == b"PLTE")
+        _, highest = strip.getextrema()
+        if not isinstance(highest, int | float) or highest >= (palette.end - palette.start - 12) // 3:
+            raise damaged("a pixel names a colour that the palette does not have")
     if not deep:
         return _with_scaled_transparency(strip, layout).convert("RGBA").tobytes()
     if layout.facts.depth_bits == 16:
