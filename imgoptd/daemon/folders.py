@@ -236,7 +236,8 @@ class Folders:
     def _lost(self, known: _Root, sentence: str) -> None:
         if known.trouble != sentence:
             known.trouble = sentence
-            text = f"{sentence}; bring it back (it is looked for every {CHECK_S:.0f} s) or take it out of the configuration"
+            mend = "bring it back, or take it out of the configuration"
+            text = f"{sentence}; {mend}; it is looked for every {CHECK_S:.0f} s"
             self._log.say("folder-lost", text, 3, ROOT=show_path(known.watch.path))
         known.folder = None
 
