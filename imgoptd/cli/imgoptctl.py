@@ -50,6 +50,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # the reader (head, less) has left; so that the interpreter does not complain at exit, stdout goes nowhere
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except OSError as error:  # a full disk behind a redirection: the answer was not written whole
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        print(f"imgoptctl: the answer could not be written: {error.strerror or error}", file=sys.stderr)
+        return EXIT_REFUSED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return status

@@ -238,6 +238,17 @@ def test_a_reader_that_leaves_is_no_traceback(server: Server) -> None:
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+def test_an_answer_that_cannot_be_written_is_one_line_and_no_success(server: Server) -> None:
+    command = [sys.executable, "-m", "imgoptd.cli.imgoptctl", f"--socket={server.path}", "status"]
+    with open("/dev/full", "wb") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=30)
+
+    assert (done.returncode, done.stderr) == (
+        2,
+        "imgoptctl: the answer could not be written: No space left on device\n",
+    )
+
+
 def test_a_terminal_without_unicode_gets_escapes_not_a_traceback(server: Server, photos: Path) -> None:
     path = str(photos / "b\u00e4r.jpg")
     done = imgoptctl(server.path, "why", path, environ={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})
