@@ -142,11 +142,6 @@ class Folder:
         except PermissionError:
             return open_beneath(self._fd, path or b".", flags)
 
-    def open_file(self, path: bytes, flags: int) -> int:
-        """Open the file at `path` with `flags`. For a file of unknown kind use `pin` and `reopen_for_reading`."""
-        split(path)
-        return open_beneath(self._fd, path, flags | os.O_NOFOLLOW)
-
     def pin(self, path: bytes) -> int:
         """An O_PATH descriptor of what stands at `path`, whatever it is. Raises OSError as `open_beneath`."""
         split(path)
