@@ -67,7 +67,7 @@ class Jobs:
 
     def defer_unopened(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure) -> None:
         """Defer a file that could not even be looked at."""
-        self._follow(turn, self._new(record, folder), failure)
+        self.failed(turn, self._new(record, folder), failure)
 
     def given_out(self, turn: Turn, job: Job) -> None:
         """The job left the backlog for a worker."""
@@ -171,11 +171,7 @@ class Jobs:
 
     def lost(self, turn: Turn, job: Job, reason: str, detail: str) -> None:
         """The job's worker died under it or was ended for it."""
-        self._follow(turn, job, Failure(FailureKind.EXHAUSTED, reason, detail))
-
-    def failed(self, turn: Turn, job: Job, failure: Failure) -> None:
-        """The attempt did not end well: what follows is `core.retry`'s to say."""
-        self._follow(turn, job, failure)
+        self.failed(turn, job, Failure(FailureKind.EXHAUSTED, reason, detail))
 
     # ---- replacing --------------------------------------------------------------------------------------------------
 
@@ -204,7 +200,8 @@ class Jobs:
 
     # ---- what follows -----------------------------------------------------------------------------------------------
 
-    def _follow(self, turn: Turn, job: Job, failure: Failure) -> None:
+    def failed(self, turn: Turn, job: Job, failure: Failure) -> None:
+        """The attempt did not end well: what follows is `core.retry`'s to say."""
         then = retry.after(failure, job.record.attempts, self._deferrals[job.ref])
         if then.blame:
             job.record = replace(job.record, attempts=job.record.attempts + 1)

@@ -54,6 +54,7 @@ class Backend:
         running = max(1, min(inputs.workers_max, wanted))
         done = self._counts()
         saved = _bytes(counts["bytes_before"], counts["bytes_after"])
+        troubles = self._folders.troubles()
         return {
             "state": "draining" if engine.dispatcher.draining else "running",
             "generation": engine.generation,
@@ -97,7 +98,7 @@ class Backend:
                 "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
             },
             "folders": [
-                {"path": watch.path, "profile": watch.profile, "trouble": self._folders.troubles().get(watch.path, "")}
+                {"path": watch.path, "profile": watch.profile, "trouble": troubles.get(watch.path, "")}
                 for watch in self._folders.roots()
             ],
         }
