@@ -11,6 +11,7 @@ import stat
 from imgoptd.adapters import fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading
 from imgoptd.core.model import FileKind, Identity, Lease, Look
+from imgoptd.core.whole import ends_whole
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
 
@@ -51,8 +52,10 @@ def leased_stat(fd: int) -> tuple[Lease, os.stat_result]:
     return (Lease.GRANTED if unbroken else Lease.BUSY), status
 
 
-def look(folder: Folder, path: bytes) -> Look:
+def look(folder: Folder, path: bytes, *, ends: bool = False) -> Look:
     """Look at `path` below the folder, without following a link or opening anything but a regular file.
+
+    With `ends`, a few bytes of its head and end are read to tell `ends_whole`.
 
     Never raises for a file's own troubles: they are UNREADABLE, with what the kernel said in `detail`. A folder on the
     way that is a symbolic link makes the path a SYMLINK. The identity was taken while the lease held.
@@ -62,14 +65,14 @@ def look(folder: Folder, path: bytes) -> Look:
     except OSError as error:
         return _unpinnable(error)
     try:
-        return _look_at(pin)
+        return _look_at(pin, ends)
     except OSError as error:
         return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error, identity_of(os.fstat(pin)))
     finally:
         os.close(pin)
 
 
-def _look_at(pin: int) -> Look:
+def _look_at(pin: int, ends: bool) -> Look:
     status = os.fstat(pin)
     if stat.S_ISLNK(status.st_mode):
         return Look(FileKind.SYMLINK, detail="a symbolic link, never followed")
@@ -79,15 +82,16 @@ def _look_at(pin: int) -> Look:
         fd = reopen_for_reading(pin)
     except BlockingIOError:
         # Another process holds a lease for writing; with O_NONBLOCK the kernel does not make us wait for it.
-        return _regular(status, Lease.BUSY, pin, immutable=False)
+        return _regular(status, Lease.BUSY, pin)
     try:
         lease, status = leased_stat(fd)
-        return _regular(status, lease, pin, immutable=fsinfo.is_immutable(fd))
+        whole = ends and ends_whole(lambda offset, size: os.pread(fd, size, offset), status.st_size)
+        return _regular(status, lease, pin, immutable=fsinfo.is_immutable(fd), whole=whole)
     finally:
         os.close(fd)
 
 
-def _regular(status: os.stat_result, lease: Lease, fd: int, *, immutable: bool) -> Look:
+def _regular(status: os.stat_result, lease: Lease, fd: int, *, immutable: bool = False, whole: bool = False) -> Look:
     return Look(
         FileKind.REGULAR,
         identity=identity_of(status),
@@ -97,6 +101,7 @@ def _regular(status: os.stat_result, lease: Lease, fd: int, *, immutable: bool) 
         immutable=immutable,
         lease=lease,
         close_is_whole=fsinfo.close_is_whole(fd),
+        ends_whole=whole,
         ctime_ns=status.st_ctime_ns,
     )
 

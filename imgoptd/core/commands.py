@@ -64,6 +64,8 @@ class LookAt:
     """Look at the path and ask the store for its row. Answer: Looked."""
 
     ref: FileRef
+    ends: bool = False
+    """Look also whether the file ends as whole files of its format do."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ class Intake:
         for job in self.jobs.overdue(turn.now_s):
             self.attend(turn, job.ref, again(job))
         for ref in self.settler.due(turn.now_s):
-            turn.act(c.LookAt(ref))
+            turn.act(c.LookAt(ref, ends=self.settler.asks_for_end(ref)))
 
     def next_deadline_s(self) -> float | None:
         times = (self.jobs.next_due_s(), self.settler.next_due_s())

@@ -129,6 +129,8 @@ class Look:
     lease: Lease = Lease.UNAVAILABLE
     close_is_whole: bool = False
     """A local filesystem of which a close-write is known to be reported (ext4, xfs, btrfs, tmpfs, overlay)."""
+    ends_whole: bool = False
+    """It ends as whole files of its format do; asked for only where a look is to tell."""
     ctime_ns: int = 0
     """When content, rights or name last changed, by the clock of the file's kernel; 0 is unknown."""
     detail: str = ""

@@ -1,8 +1,9 @@
 """When is a file that drew attention complete? A state machine over hints and looks, one candidate for each path.
 
-A close-write or a move into place, with a read lease granted, on a filesystem that reports closes: at once. Otherwise
-size and mtime unchanged for `settle`, and then nobody may hold it open for writing. A file hinted at again within
-`settle` of an earlier one, taken for complete meanwhile or not, has a writer that closes between pieces: it waits for
+On a filesystem that reports closes, with a read lease granted, at once: a move into place, and a close-write of a file
+that ends as whole files of its format do (a writer may close between pieces, and the first close must not pass for the
+last). Otherwise size and mtime unchanged for `settle`, and then nobody may hold it open for writing. A file hinted at
+again within `settle` of an earlier hint, taken for complete meanwhile or not, is still being worked on: it waits for
 quiet.
 """
 
@@ -29,6 +30,8 @@ class Candidate:
     fresh: bool = False
     """It has just come or changed, as far as we know; not so what a rescan found."""
     strong: bool = False
+    placed: bool = False
+    """It was moved into place: whoever does so has finished writing."""
     quiet_needed: bool = False
     hinted_s: float = 0.0
     identity: Identity | None = None
@@ -65,6 +68,7 @@ class Settler:
             candidate.live = True
         candidate.fresh = candidate.fresh or kind is not HintKind.FOUND
         candidate.strong = candidate.strong or kind in STRONG
+        candidate.placed = kind is HintKind.MOVED or (candidate.placed and kind is not HintKind.CLOSED)
         candidate.busy_looks = 0
         if candidate.due_s is None and not first:
             candidate.hint_during_look = True
@@ -81,6 +85,11 @@ class Settler:
                 candidate.due_s = None
                 found.append(ref)
         return found
+
+    def asks_for_end(self, ref: FileRef) -> bool:
+        """Does it depend on the file's end whether it is complete at once?"""
+        candidate = self.candidates[ref]
+        return candidate.strong and not candidate.placed and not candidate.quiet_needed
 
     def next_due_s(self) -> float | None:
         """When the next look is due, or None with nothing to look at."""
@@ -110,9 +119,8 @@ class Settler:
             wait_s = min(BUSY_RETRY_MAX_S, max(0.05, candidate.settle_s) * 2.0**doublings)
             self._schedule(candidate, now_s + wait_s)
             return False
-        at_once = (
-            candidate.strong and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
-        )
+        told = candidate.strong and (candidate.placed or look.ends_whole)
+        at_once = told and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
         settled_s = candidate.since_s + candidate.settle_s
         if at_once and now_s < settled_s:
             self._remember(ref, candidate.hinted_s + candidate.settle_s, now_s)

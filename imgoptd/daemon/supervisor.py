@@ -64,12 +64,12 @@ class Supervisor:
 
     def perform(self, actions: Sequence[c.Action]) -> None:
         """Start everything; nothing here waits."""
-        looks: list[FileRef] = []
+        looks: list[c.LookAt] = []
         probes: dict[int, list[c.SendProbe]] = defaultdict(list)
         for action in actions:
             match action:
-                case c.LookAt(ref):
-                    looks.append(ref)
+                case c.LookAt():
+                    looks.append(action)
                 case c.SendProbe(worker):
                     probes[worker].append(action)
                 case c.SendJob():
@@ -119,14 +119,16 @@ class Supervisor:
 
     # ---- looking ----------------------------------------------------------------------------------------------------
 
-    async def _look(self, refs: Sequence[FileRef]) -> None:
+    async def _look(self, commands: Sequence[c.LookAt]) -> None:
+        refs = [command.ref for command in commands]
         unsettled = await self._folders.finish_replaces(refs)
-        looks = await self._in_thread(lambda: [self._look_at(ref, unsettled.get(ref)) for ref in refs])
+        looks = await self._in_thread(lambda: [self._look_at(one, unsettled.get(one.ref)) for one in commands])
         known = await patiently(lambda: self._store.files(refs), self._log)
         for ref, seen, record in zip(refs, looks, known, strict=True):
             self._post(e.Looked(ref, seen, record))
 
-    def _look_at(self, ref: FileRef, unsettled: str | None) -> Look:
+    def _look_at(self, command: c.LookAt, unsettled: str | None) -> Look:
+        ref = command.ref
         if unsettled is not None:
             # A further replace would forget the name under which the last one may have left the original.
             return Look(FileKind.UNREADABLE, detail=f"an earlier replace is still to be put right: {unsettled}")
@@ -134,7 +136,7 @@ class Supervisor:
         if folder is None:
             return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
         try:
-            return look(folder, ref.path)
+            return look(folder, ref.path, ends=command.ends)
         except Exception as error:  # one file's trouble, ours or the system's, must not stop the others
             self._fault(ref, error)
             return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -125,6 +126,29 @@ def test_a_file_written_slowly_is_read_only_once_it_is_whole() -> None:
         daemon.wait_done([path])
         assert [step["step"] for step in daemon.why(path)["steps"]].count("done") == 1
         assert path.stat().st_size < len(data)
+
+
+def test_a_writer_that_closes_the_file_between_pieces_is_waited_for() -> None:
+    whole = images.jpegs()["everything.jpg"]
+    pieces = [whole[start : start + 2000] for start in range(0, len(whole), 2000)]
+    assert len(pieces) > 3
+    with Daemon(settle="1s") as daemon:
+        daemon.start()
+        path = daemon.watched / "pieces.jpg"
+        for piece in pieces:
+            with path.open("ab") as file:
+                file.write(piece)
+            time.sleep(0.2)
+        daemon.wait_done([path])
+        steps = [step["step"] for step in daemon.why(path)["steps"]]
+        assert steps == ["queued", "probed", "done"], "nothing was tried before it was whole"
+
+
+def test_a_whole_file_that_was_closed_does_not_wait_for_quiet() -> None:
+    with Daemon(settle="1h") as daemon:
+        daemon.start()
+        [path] = drop(daemon.watched, {"a.png": images.pngs()["rgb.png"]})
+        daemon.wait_done([path])
 
 
 def test_a_newer_version_moved_over_a_finished_file_is_done_too() -> None:

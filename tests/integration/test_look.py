@@ -20,6 +20,7 @@ from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import look
 from imgoptd.adapters.replace import open_input
 from imgoptd.core.model import FileKind, Identity, Lease, Look
+from tests import images
 from tests.another_user import NOBODY, run_as
 from tests.replacing import PROJECT
 
@@ -36,9 +37,9 @@ def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(made)
 
 
-def look_at(root: Path, path: bytes) -> Look:
+def look_at(root: Path, path: bytes, *, ends: bool = False) -> Look:
     with Folder(os.fsencode(root)) as folder:
-        return look(folder, path)
+        return look(folder, path, ends=ends)
 
 
 def as_nobody(root: Path, path: str) -> str:
@@ -80,6 +81,18 @@ def test_a_plain_file_is_told_with_its_identity_and_rights(root: Path) -> None:
         close_is_whole=True,
         ctime_ns=status.st_ctime_ns,
     )
+
+
+def test_it_is_told_whether_a_file_ends_as_whole_ones_do_where_that_is_asked(root: Path) -> None:
+    path = root / "a.jpg"
+    for name, whole in {**images.jpegs(), **images.pngs()}.items():
+        path.write_bytes(whole[:-1])
+        assert not look_at(root, b"a.jpg", ends=True).ends_whole, name
+    path.write_bytes(images.jpegs()["everything.jpg"])
+    assert look_at(root, b"a.jpg", ends=True).ends_whole
+    assert not look_at(root, b"a.jpg").ends_whole, "nobody asked"
+    path.write_bytes(b"")
+    assert not look_at(root, b"a.jpg", ends=True).ends_whole
 
 
 def test_a_file_that_is_open_for_writing_is_busy_until_it_is_closed(root: Path) -> None:

@@ -123,5 +123,12 @@ class Disk:
         if self.leases:
             lease = Lease.BUSY if file.writers else Lease.GRANTED
         return Look(
-            FileKind.REGULAR, file.identity, file.uid, file.mode, file.nlink, lease=lease, close_is_whole=self.leases
+            FileKind.REGULAR,
+            file.identity,
+            file.uid,
+            file.mode,
+            file.nlink,
+            lease=lease,
+            close_is_whole=self.leases,
+            ends_whole=True,
         )

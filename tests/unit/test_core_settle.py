@@ -11,8 +11,14 @@ REF = FileRef(b"/srv", b"a.jpg")
 FIRST, SECOND = Identity(1, 2, 3, 4), Identity(1, 2, 30, 40)
 
 
-def seen(identity: Identity = FIRST, lease: Lease = Lease.GRANTED, *, close_is_whole: bool = True) -> Look:
-    return Look(FileKind.REGULAR, identity, lease=lease, close_is_whole=close_is_whole)
+def seen(
+    identity: Identity = FIRST,
+    lease: Lease = Lease.GRANTED,
+    *,
+    close_is_whole: bool = True,
+    ends_whole: bool = True,
+) -> Look:
+    return Look(FileKind.REGULAR, identity, lease=lease, close_is_whole=close_is_whole, ends_whole=ends_whole)
 
 
 def hinted(kind: HintKind, now_s: float = 0.0, settle_s: float = 1.0, *, quiet: bool = False) -> Settler:
@@ -66,6 +72,28 @@ def test_where_the_filesystem_tells_too_little_a_close_needs_quiet_too(look: Loo
     assert not settler.looked(REF, look, 0.0)
     settler.due(1.0)
     assert settler.looked(REF, look, 1.0)
+
+
+def test_a_file_closed_before_its_end_is_there_waits_for_quiet() -> None:
+    settler = hinted(HintKind.CLOSED)
+    assert settler.asks_for_end(REF)
+    assert not settler.looked(REF, seen(ends_whole=False), 0.0)
+    settler.due(1.0)
+    assert settler.looked(REF, seen(ends_whole=False), 1.0), "whatever it is, it is quiet"
+
+
+def test_a_file_moved_into_place_is_complete_whatever_it_ends_with() -> None:
+    settler = hinted(HintKind.MOVED)
+    assert not settler.asks_for_end(REF)
+    assert settler.looked(REF, seen(ends_whole=False), 0.0)
+
+
+def test_a_file_moved_into_place_and_written_to_again_is_judged_by_its_end() -> None:
+    settler = Settler()
+    settler.hint(REF, HintKind.MOVED, 1.0, 0.0)
+    settler.hint(REF, HintKind.CLOSED, 1.0, 5.0)
+    settler.due(5.0)
+    assert not settler.looked(REF, seen(ends_whole=False), 5.0)
 
 
 def test_a_file_closed_again_within_settle_has_a_writer_that_works_in_pieces_and_waits_for_quiet() -> None:
