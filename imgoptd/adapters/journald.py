@@ -39,6 +39,7 @@ MESSAGE_IDS: dict[str, str] = {
     "folder-lost": "1913497a8c9c42d181f058ea4089a097",
     "folder-found": "4e52221754f940e3b220a96c01cf073e",
     "store-damaged": "1192df952a6c4f1c9297a56ed3015466",
+    "settling": "4f00b7357a484a7484bd954af95272b6",
     "warning": "aa0020b9f99f419dbeb099e61236cd51",
     "error": "cb855cd03d824be2a6a9da7c306cf28a",
 }
@@ -61,6 +62,7 @@ CATALOG_FIELDS: dict[str, tuple[str, ...]] = {
     "file": ("PATH", "BYTES_BEFORE", "BYTES_AFTER"),
     "skipped": ("PATH", "REASON", "DETAIL"),
     "deferred": ("PATH", "REASON", "DETAIL"),
+    "settling": ("PATH",),
     "held": ("PATH", "REASON", "DETAIL"),
     "quarantine": ("PATH", "REASON", "DETAIL"),
     "reload": ("GENERATION",),

@@ -23,6 +23,7 @@ from imgoptd.core.model import (
 )
 from imgoptd.core.settle import Settler
 from imgoptd.core.story import Story
+from imgoptd.core.text import show_path
 from imgoptd.core.turn import Turn
 
 BUSY_LOOKS_OF_THE_IMPATIENT = 4
@@ -143,10 +144,18 @@ class Intake:
         candidate = self.settler.candidates.get(event.ref)
         if candidate is not None:
             self._judge(turn, event, live=candidate.live, fresh=candidate.fresh)
+        self._tell_restless(turn)
         baseline = self._baselines.get(event.ref.root)
         if baseline is not None:
             baseline.unseen.discard(event.ref)
             self._end_baseline(turn, event.ref.root)
+
+    def _tell_restless(self, turn: Turn) -> None:
+        for candidate in self.settler.restless:
+            path = show_path(candidate.ref.full)
+            text = f"{path} is still being written, {turn.now_s - candidate.first_s:.0f} s after it was first noticed"
+            turn.announce("settling", f"{text}; it waits until it is left alone", 5, path=path)
+        self.settler.restless.clear()
 
     # ---- judgement --------------------------------------------------------------------------------------------------
 

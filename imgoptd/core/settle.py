@@ -18,13 +18,17 @@ from imgoptd.core.model import FileRef, HintKind, Identity, Lease, Look
 STRONG = frozenset({HintKind.CLOSED, HintKind.MOVED})
 SWEEP = 4
 BUSY_RETRY_MAX_S = 60.0
-"""The longest wait between two looks at a file that somebody keeps open for writing."""
+"""The longest wait between two looks at a file that is still being written."""
+RESTLESS_S = 60.0
+"""A file still not complete after so long is said aloud once, and looked at less and less often from then on."""
 
 
 @dataclass(slots=True)
 class Candidate:
     ref: FileRef
     settle_s: float
+    first_s: float
+    """When attention was first drawn to it."""
     live: bool = False
     """Some hint came from the watcher: somebody has just done something to the file."""
     fresh: bool = False
@@ -38,6 +42,12 @@ class Candidate:
     since_s: float = 0.0
     """When `identity` was first seen."""
     busy_looks: int = 0
+    looked_s: float = 0.0
+    """When the last look was asked for."""
+    told: bool = False
+    """It was said aloud that it is still being written."""
+    restless_looks: int = 0
+    """Looks after RESTLESS_S that found it changed again, though closed."""
     due_s: float | None = None
     """Next look; None while a look is under way."""
     hint_during_look: bool = False
@@ -48,6 +58,8 @@ class Settler:
 
     def __init__(self) -> None:
         self.candidates: dict[FileRef, Candidate] = {}
+        self.restless: list[Candidate] = []
+        """Those that have just become so; whoever tells of them empties this."""
         self._heap: list[tuple[float, FileRef]] = []
         self._recent: dict[FileRef, float] = {}
         """Files that were taken for complete at once, with the time until which a further hint speaks against it."""
@@ -57,7 +69,7 @@ class Settler:
         candidate = self.candidates.get(ref)
         first = candidate is None
         if candidate is None:
-            candidate = self.candidates[ref] = Candidate(ref, settle_s)
+            candidate = self.candidates[ref] = Candidate(ref, settle_s, now_s)
             candidate.quiet_needed = self._recent.pop(ref, now_s) > now_s
         live = kind not in (HintKind.FOUND, HintKind.ARRIVED)
         if not first and live and candidate.strong and kind in STRONG and now_s - candidate.hinted_s < settle_s:
@@ -83,6 +95,7 @@ class Settler:
             candidate = self.candidates.get(ref)
             if candidate is not None and candidate.due_s == due_s:
                 candidate.due_s = None
+                candidate.looked_s = now_s
                 found.append(ref)
         return found
 
@@ -107,27 +120,36 @@ class Settler:
         if look.identity != candidate.identity:
             candidate.identity = look.identity
             candidate.since_s = now_s
-        if candidate.hint_during_look:
-            # The file moved on while it was looked at: that look proves nothing.
-            candidate.hint_during_look = False
-            self._schedule(candidate, now_s + (candidate.settle_s if candidate.quiet_needed else 0.0))
-            return False
-        if look.lease is Lease.BUSY:
-            candidate.busy_looks += 1
-            candidate.quiet_needed = candidate.quiet_needed or candidate.busy_looks > 1
-            doublings = min(candidate.busy_looks - 1, 16)  # a file may be held open for days
-            wait_s = min(BUSY_RETRY_MAX_S, max(0.05, candidate.settle_s) * 2.0**doublings)
-            self._schedule(candidate, now_s + wait_s)
-            return False
+        if self._complete(candidate, look, now_s):
+            return True
+        if now_s - candidate.first_s >= max(RESTLESS_S, 2 * candidate.settle_s):
+            if not candidate.told:
+                candidate.told = True
+                self.restless.append(candidate)
+            # One that is held open has waits of its own, and when it is closed that is news.
+            candidate.restless_looks += look.lease is not Lease.BUSY
+        self._schedule(candidate, self._next_look_s(candidate, look, now_s))
+        return False
+
+    def _complete(self, candidate: Candidate, look: Look, now_s: float) -> bool:
+        if candidate.hint_during_look or look.lease is Lease.BUSY:
+            return False  # while it was looked at the file moved on: that look proves nothing
         told = candidate.strong and (candidate.placed or look.ends_whole)
         at_once = told and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
         settled_s = candidate.since_s + candidate.settle_s
         if at_once and now_s < settled_s:
-            self._remember(ref, candidate.hinted_s + candidate.settle_s, now_s)
-        if at_once or now_s >= settled_s:
-            return True
-        self._schedule(candidate, settled_s)
-        return False
+            self._remember(candidate.ref, candidate.hinted_s + candidate.settle_s, now_s)
+        return at_once or now_s >= settled_s
+
+    def _next_look_s(self, candidate: Candidate, look: Look, now_s: float) -> float:
+        if candidate.hint_during_look:
+            candidate.hint_during_look = False
+            return now_s + (candidate.settle_s if candidate.quiet_needed else 0.0)
+        if look.lease is not Lease.BUSY:
+            return candidate.since_s + candidate.settle_s
+        candidate.busy_looks += 1
+        candidate.quiet_needed = candidate.quiet_needed or candidate.busy_looks > 1
+        return now_s + _doubled(candidate, candidate.busy_looks - 1)
 
     def _remember(self, ref: FileRef, until_s: float, now_s: float) -> None:
         # The oldest come first; those that are over are swept out on the way, so that few are ever kept.
@@ -140,5 +162,12 @@ class Settler:
         self.candidates.pop(ref, None)
 
     def _schedule(self, candidate: Candidate, due_s: float) -> None:
+        if candidate.restless_looks:
+            due_s = max(due_s, candidate.looked_s + _doubled(candidate, candidate.restless_looks))
         candidate.due_s = due_s
         heapq.heappush(self._heap, (due_s, candidate.ref))
+
+
+def _doubled(candidate: Candidate, times: int) -> float:
+    """`settle`, doubled so many times, up to the longest wait."""
+    return min(BUSY_RETRY_MAX_S, max(0.05, candidate.settle_s) * 2.0 ** min(times, 16))  # it may go on for days

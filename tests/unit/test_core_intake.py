@@ -170,6 +170,19 @@ def test_an_empty_file_is_skipped_and_done_once_something_is_written_to_it() -> 
     assert world.state(A) == (JobState.DONE, "optimized")
 
 
+def test_a_file_that_is_written_for_long_is_told_of_once() -> None:
+    world = World()
+    world.disk.put(A, PHOTO, writers=1)
+    world.hint(A, HintKind.CREATED)
+    world.run(400.0)
+    told = [one for one in world.asked(c.Announce) if one.event == "settling"]
+    assert len(told) == 1 and "a.jpg is still being written" in told[0].message
+    world.disk.files[A].writers = 0
+    world.hint(A, HintKind.CLOSED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
 # ---- gone and unreadable --------------------------------------------------------------------------------------------
 
 

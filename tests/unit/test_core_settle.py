@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 from imgoptd.core.model import FileKind, FileRef, HintKind, Identity, Lease, Look
-from imgoptd.core.settle import BUSY_RETRY_MAX_S, Settler
+from imgoptd.core.settle import BUSY_RETRY_MAX_S, RESTLESS_S, Settler
 
 REF = FileRef(b"/srv", b"a.jpg")
 FIRST, SECOND = Identity(1, 2, 3, 4), Identity(1, 2, 30, 40)
@@ -143,6 +145,59 @@ def test_a_hint_brings_the_next_look_of_a_busy_file_forward() -> None:
     settler.looked(REF, seen(lease=Lease.BUSY), now_s)
     settler.hint(REF, HintKind.CLOSED, 1.0, now_s + 1)
     assert settler.due(now_s + 1) == [REF]
+
+
+def appended_to(settler: Settler, until_s: float, every_s: float = 0.4) -> list[float]:
+    """When it is looked at while somebody opens it, appends and closes, again and again."""
+    looks, now_s, number = [], 0.0, 0
+    while now_s < until_s:
+        now_s, number = now_s + every_s, number + 1
+        settler.hint(REF, HintKind.CLOSED, 1.0, now_s)
+        if settler.due(now_s):
+            looks.append(now_s)
+            assert not settler.looked(REF, seen(Identity(1, 2, number, number), ends_whole=False), now_s)
+    return looks
+
+
+def test_an_endless_appender_is_said_aloud_once_and_looked_at_less_and_less_often() -> None:
+    settler = Settler()
+    looks = [look_s for look_s in appended_to(settler, 1000.0) if look_s > RESTLESS_S]
+    waits = [after - before for before, after in pairwise(looks)]
+    assert waits[0] < 5 and waits == sorted(waits, key=round) and 59 < waits[-1] < 61
+    assert [candidate.ref for candidate in settler.restless] == [REF]
+
+
+def test_an_appender_that_ends_at_last_is_complete_after_quiet() -> None:
+    settler = Settler()
+    appended_to(settler, 1000.0)
+    last = Identity(1, 2, 9999, 9999)
+    due_s = settler.next_due_s()
+    assert due_s is not None and due_s <= 1000.0 + BUSY_RETRY_MAX_S + 1
+    settler.due(due_s)
+    settler.looked(REF, seen(last), due_s)
+    due_s = settler.next_due_s()
+    assert due_s is not None and settler.due(due_s) == [REF] and settler.looked(REF, seen(last), due_s)
+
+
+def test_a_file_held_open_for_long_is_said_aloud_and_looked_at_as_soon_as_it_is_closed() -> None:
+    settler, now_s = hinted(HintKind.CREATED), 0.0
+    while now_s < 300.0:
+        settler.looked(REF, seen(lease=Lease.BUSY), now_s)
+        now_s = settler.next_due_s() or 0.0
+        settler.due(now_s)
+    settler.looked(REF, seen(lease=Lease.BUSY), now_s)
+    assert [candidate.ref for candidate in settler.restless] == [REF]
+    settler.hint(REF, HintKind.CLOSED, 1.0, now_s + 3)
+    assert settler.due(now_s + 3) == [REF]
+
+
+def test_a_long_settle_is_no_restlessness() -> None:
+    settler = hinted(HintKind.CREATED, settle_s=3600.0)
+    settler.looked(REF, seen(), 0.0)
+    settler.hint(REF, HintKind.CLOSED, 3600.0, 1800.0)
+    settler.due(1800.0)
+    settler.looked(REF, seen(SECOND, ends_whole=False), 1800.0)
+    assert settler.restless == []
 
 
 def test_asked_for_quiet_even_a_close_waits() -> None:
