@@ -6,6 +6,8 @@
 | GET /v1/workers | | {"workers": [...]} |
 | GET /v1/why?path=P | | the life of one file |
 | POST /v1/wait | {"paths": [P, ...], "timeout_s": 5} | {"files": [...]} once each is finished, or at the timeout |
+| GET /v1/qshape | | {"ages_s": [...], "folders": [...]}: what waits, by folder and age |
+| POST /v1/retry | {"paths": [P, ...]} or {"failed": true} | {"files": [...], "queued": n} |
 | POST /v1/reload | | {"ok": true, "changes": [...]} |
 
 P is an absolute path, its bytes percent-encoded (RFC 3986), since a path need not be text. In answers a path is a JSON
@@ -105,6 +107,15 @@ class Backend(Protocol):
         cancelled when the client goes away.
         """
 
+    def qshape(self) -> dict[str, Any]:
+        """ages_s: bounds of the columns, the last one being older. folders: [{path, ages, states, oldest_s}]."""
+
+    async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
+        """queued: how many are done once more. files: {path, state, queued, detail} of each path.
+
+        None asks for all that are quarantined, deferred or held. Raises NotWatched or NotSeen before anything is done.
+        """
+
     async def reload(self) -> dict[str, Any]:
         """ok, changes (sentences), error (a sentence; empty when ok), generation."""
 
@@ -156,6 +167,8 @@ class Control:
         application.router.add_get("/v1/workers", self._workers)
         application.router.add_get("/v1/why", self._why)
         application.router.add_post("/v1/wait", self._wait)
+        application.router.add_get("/v1/qshape", self._qshape)
+        application.router.add_post("/v1/retry", self._retry)
         application.router.add_post("/v1/reload", self._reload)
         return application
 
@@ -185,6 +198,12 @@ class Control:
         finally:
             self._waits.discard(waiting)
 
+    async def _qshape(self, _request: web.Request) -> web.StreamResponse:
+        return _answer(self._backend.qshape())
+
+    async def _retry(self, request: web.Request) -> web.StreamResponse:
+        return _answer(await self._backend.retry(_retry_arguments(await request.read())))
+
     async def _reload(self, _request: web.Request) -> web.StreamResponse:
         # A client that leaves cancels its request, but must not leave a configuration half swapped.
         self._reloading = asyncio.ensure_future(self._backend.reload())
@@ -206,22 +225,38 @@ class Control:
             return _error(500, "internal", f"{type(error).__name__}: {error}", "see the daemon's log; please report it")
 
 
-def _wait_arguments(body: bytes) -> tuple[list[bytes], float | None]:
-    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"], "timeout_s": 5}'
+def _arguments(body: bytes, mend: str) -> dict[str, Any]:
     try:
         arguments = json.loads(body)
     except ValueError as error:
         raise ControlError(f"the body is no JSON: {error}", mend) from error
     if not isinstance(arguments, dict):
         raise ControlError("the body is no JSON object", mend)
-    paths, timeout_s = arguments.get("paths"), arguments.get("timeout_s")
+    return arguments
+
+
+def _paths(arguments: dict[str, Any], mend: str) -> list[bytes]:
+    paths = arguments.get("paths")
     if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
         raise ControlError("paths is no list of percent-encoded paths", mend)
+    return [_path(path) for path in paths]
+
+
+def _retry_arguments(body: bytes) -> list[bytes] | None:
+    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"]} or {"failed": true}'
+    arguments = _arguments(body, mend)
+    return None if arguments.get("failed") is True else _paths(arguments, mend)
+
+
+def _wait_arguments(body: bytes) -> tuple[list[bytes], float | None]:
+    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"], "timeout_s": 5}'
+    arguments = _arguments(body, mend)
+    paths, timeout_s = _paths(arguments, mend), arguments.get("timeout_s")
     if timeout_s is not None and (
         isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s >= 0
     ):
         raise ControlError("timeout_s is no number of seconds", mend)
-    return [_path(path) for path in paths], timeout_s
+    return paths, timeout_s
 
 
 def _path(encoded: str) -> bytes:

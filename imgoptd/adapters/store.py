@@ -207,6 +207,15 @@ class Store:
                 return
             last = rows[-1][0]
 
+    def quarantined(self, after: int) -> list[tuple[int, FileRef]]:
+        """A page of the quarantined files behind the key `after` (0 at first), each with its key; empty at the end."""
+        rows = self._query(
+            "SELECT file.id, root.path, file.path FROM file JOIN root ON root.id = file.root"
+            f" WHERE state = 'quarantined' AND file.id > ? ORDER BY file.id LIMIT {_PAGE_ROWS}",
+            (after,),
+        )
+        return [(row[0], FileRef(row[1], row[2])) for row in rows]
+
     def intents(self) -> list[Intent]:
         """The replaces that were begun and neither finished nor given up, oldest file first."""
         rows = self._query(

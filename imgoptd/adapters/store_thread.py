@@ -52,6 +52,9 @@ class StoreThread:
     async def unfinished(self) -> list[FileRecord]:
         return await self._run(lambda: list(self._store.unfinished()))
 
+    async def quarantined(self, after: int) -> list[tuple[int, FileRef]]:
+        return await self._run(lambda: self._store.quarantined(after))
+
     async def intents(self) -> list[Intent]:
         return await self._run(self._store.intents)
 

@@ -49,6 +49,14 @@ class Client:
         files: list[dict[str, Any]] = self._ask("POST", "/v1/wait", body, answer_s)["files"]
         return files
 
+    def qshape(self) -> dict[str, Any]:
+        return self._ask("GET", "/v1/qshape")
+
+    def retry(self, paths: list[bytes] | None) -> dict[str, Any]:
+        """None: all that are quarantined, deferred or held."""
+        encoded = None if paths is None else [quote_from_bytes(path) for path in paths]
+        return self._ask("POST", "/v1/retry", {"failed": True} if encoded is None else {"paths": encoded})
+
     def reload(self) -> dict[str, Any]:
         return self._ask("POST", "/v1/reload")
 

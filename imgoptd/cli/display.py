@@ -43,6 +43,8 @@ def status_screen(status: Mapping[str, Any]) -> list[str]:
     if total:
         # `total` repeats counts and bytes for all time; whether nested or flat is the daemon's affair
         lines.append(_row("all time", _counts(_part(total, "counts") or total, _part(total, "bytes") or total)))
+    if _free(_part(status, "store"), "trouble"):
+        lines.append(_row("TROUBLE", _free(_part(status, "store"), "trouble")))
     for folder in status.get("folders") or ():
         if folder.get("trouble"):
             lines.append(_row("TROUBLE", one_line(str(folder["trouble"]))))
@@ -67,10 +69,34 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> list[str]:
         )
         for worker in workers
     ]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
-    return [
-        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]) for row in rows
+    return _table(rows)
+
+
+def qshape_table(answer: Mapping[str, Any]) -> list[str]:
+    """`imgoptctl qshape`: how many files of each folder wait for how long."""
+    folders = answer.get("folders") or []
+    if not folders:
+        return ["nothing waits"]
+    bounds = [float(bound) for bound in answer.get("ages_s") or []]
+    columns = [f"<={show_seconds(bound)}" for bound in bounds] + ["older"]
+    rows = [("TOTAL", *columns, "OLDEST", "STATES", "FOLDER")]
+    for folder in folders:
+        ages = [int(count) for count in folder.get("ages") or []]
+        states = ", ".join(f"{count} {state}" for state, count in sorted(_part(folder, "states").items()))
+        figures = (str(sum(ages)), *(str(count) if count else "-" for count in ages), _seconds(folder, "oldest_s"))
+        rows.append((*figures, states, path_text(folder.get("path", ""))))
+    return _table(rows)
+
+
+def retry_lines(answer: Mapping[str, Any]) -> list[str]:
+    """`imgoptctl retry`: what is done once more, and what not."""
+    lines = [
+        f"{path_text(file.get('path', ''))}: left as it is, {_free(file, 'detail')}"
+        for file in answer.get("files") or []
+        if not file.get("queued")
     ]
+    number = answer.get("queued")
+    return [*lines, f"{number} file{'' if number == 1 else 's'} queued again"]
 
 
 def why_timeline(life: Mapping[str, Any]) -> list[str]:
@@ -106,6 +132,14 @@ def path_text(path: str) -> str:
         return show_path(os.fsencode(path))
     except UnicodeEncodeError:
         return one_line(path)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """The first row is the heading; the last column is as wide as it likes."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
+    return [
+        "  ".join([*(cell.ljust(width) for cell, width in zip(row[:-1], widths, strict=True)), row[-1]]) for row in rows
+    ]
 
 
 def _standing(life: Mapping[str, Any]) -> str:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from imgoptd.cli import ctl_reload, ctl_status, ctl_wait, ctl_why, ctl_workers
+from imgoptd.cli import ctl_qshape, ctl_reload, ctl_retry, ctl_status, ctl_wait, ctl_why, ctl_workers
 from imgoptd.cli.client import DEFAULT_SOCKET, Client, ControlFailure
 
 
@@ -25,8 +25,10 @@ class Command(Protocol):
 COMMANDS: dict[str, Command] = {
     "status": ctl_status,
     "workers": ctl_workers,
+    "qshape": ctl_qshape,
     "why": ctl_why,
     "wait": ctl_wait,
+    "retry": ctl_retry,
     "reload": ctl_reload,
 }
 

@@ -61,6 +61,7 @@ class Engine:
             e.ReplaceFailed: self._replace_failed,
             e.Sensed: self._sensed,
             e.DrainRequested: self._drain,
+            e.RetryRequested: lambda turn, event: self.intake.retry(turn, event.ref),
             e.Tick: lambda turn, event: None,
         }
 

@@ -211,6 +211,13 @@ class DrainRequested:
 
 
 @dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """An operator wants the file done, whatever became of it before."""
+
+    ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing happened but time."""
 
@@ -235,5 +242,6 @@ Event = (
     | ReplaceFailed
     | Sensed
     | DrainRequested
+    | RetryRequested
     | Tick
 )

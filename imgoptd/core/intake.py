@@ -21,7 +21,7 @@ from imgoptd.core.model import (
     Lease,
     Look,
 )
-from imgoptd.core.settle import Settler
+from imgoptd.core.settle import Candidate, Settler
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_path
 from imgoptd.core.turn import Turn
@@ -125,9 +125,21 @@ class Intake:
             if kind is HintKind.FOUND and job.stage is not Stage.WAITING:
                 return
             self.jobs.release(job)
+        noticed_s = job.noticed_s if job is not None else turn.now_s
         if kind is HintKind.FOUND and ref.root in self._baselines:
             self._baselines[ref.root].unseen.add(ref)
         self.settler.hint(ref, kind, folder.settle_s, turn.now_s, quiet=quiet)
+        candidate = self.settler.candidates[ref]
+        candidate.noticed_s = min(candidate.noticed_s, noticed_s)
+
+    def retry(self, turn: Turn, ref: FileRef) -> None:
+        """Do the file once more, whatever the store says of it. One that is being worked on just goes on."""
+        job = self.jobs.by_ref.get(ref)
+        if ref.root not in self.folders or (job is not None and job.stage not in WAITING):
+            return
+        self.jobs.forgive(ref)
+        self.attend(turn, ref, HintKind.ARRIVED)
+        self.settler.candidates[ref].retry = True
 
     def due(self, turn: Turn) -> None:
         """Look at candidates whose time has come; deferred jobs whose delay is over become candidates again."""
@@ -143,7 +155,7 @@ class Intake:
     def looked(self, turn: Turn, event: e.Looked) -> None:
         candidate = self.settler.candidates.get(event.ref)
         if candidate is not None:
-            self._judge(turn, event, live=candidate.live, fresh=candidate.fresh)
+            self._judge(turn, event, candidate)
         self._tell_restless(turn)
         baseline = self._baselines.get(event.ref.root)
         if baseline is not None:
@@ -159,27 +171,28 @@ class Intake:
 
     # ---- judgement --------------------------------------------------------------------------------------------------
 
-    def _judge(self, turn: Turn, event: e.Looked, *, live: bool, fresh: bool) -> None:
+    def _judge(self, turn: Turn, event: e.Looked, candidate: Candidate) -> None:
         ref, look, known = event.ref, event.look, event.known
+        live, fresh, retry = candidate.live, candidate.fresh, candidate.retry
         folder = self.folders[ref.root]
-        if not fresh and not folder.optimize_existing and self._stood_before(ref, look, known):
+        if not fresh and not retry and not folder.optimize_existing and self._stood_before(ref, look, known):
             self.settler.drop(ref)
             record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
             detail = "it stood here before the folder was first watched"
             self._story.move(turn, record, JobState.SKIPPED, EXISTING, detail)
         elif look.kind is not FileKind.REGULAR or look.identity is None:
             self.settler.drop(ref)
-            self._not_regular(turn, ref, look, known, live=live)
-        elif known is not None and self._finished_already(known, look, folder, live=live):
+            self._not_regular(turn, ref, look, known, candidate)
+        elif known is not None and not retry and self._finished_already(known, look, folder, live=live):
             self.settler.drop(ref)
         elif self.settler.looked(ref, look, turn.now_s) or self._settled_before(known, look):
             self.settler.drop(ref)
-            self._settled(turn, ref, look, known, fresh=fresh)
-        elif not self._patient and self.settler.candidates[ref].busy_looks >= BUSY_LOOKS_OF_THE_IMPATIENT:
+            self._settled(turn, look, known, candidate)
+        elif not self._patient and candidate.busy_looks >= BUSY_LOOKS_OF_THE_IMPATIENT:
             self.settler.drop(ref)
             record = FileRecord(ref, look.identity, JobState.SETTLING, uid=look.uid)
             failure = Failure(FailureKind.TRANSIENT, "busy", "another program keeps it open for writing")
-            self.jobs.defer_unopened(turn, record, folder, failure)
+            self.jobs.defer_unopened(turn, record, folder, failure, candidate.noticed_s)
 
     def _stood_before(self, ref: FileRef, look: Look, known: FileRecord | None) -> bool:
         """Does a scan find what was here when the folder was first watched, and nobody has told yet which content?"""
@@ -209,7 +222,9 @@ class Intake:
         waiting = known is not None and known.state not in FINAL_STATES and known.identity == look.identity
         return waiting and look.lease is Lease.GRANTED
 
-    def _not_regular(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, *, live: bool) -> None:
+    def _not_regular(
+        self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, candidate: Candidate
+    ) -> None:
         if look.kind is FileKind.GONE:
             # A finished file that somebody removed keeps its story; one never worked on says what became of it.
             if known is None or known.state not in FINAL_STATES:
@@ -220,9 +235,9 @@ class Intake:
             return
         record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
         if look.kind is FileKind.UNREADABLE:
-            if known is None or not self._still_told(known, look, live=live):
+            if known is None or not self._still_told(known, look, live=candidate.live):
                 failure = Failure(FailureKind.TRANSIENT, "unreadable", look.detail)
-                self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure)
+                self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure, candidate.noticed_s)
             return
         symlink = look.kind is FileKind.SYMLINK
         reason = SYMLINK if symlink else NOT_A_FILE
@@ -236,15 +251,18 @@ class Intake:
             return False
         return look.identity in (None, known.identity) and not (live and known.reason == EXISTING)
 
-    def _settled(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, *, fresh: bool) -> None:
+    def _settled(self, turn: Turn, look: Look, known: FileRecord | None, candidate: Candidate) -> None:
         assert look.identity is not None
+        ref = candidate.ref
+        # What an operator asks for is begun as if nothing were known of it.
+        known = None if candidate.retry else known
         same = known is not None and known.identity == look.identity
         record = FileRecord(
             ref,
             look.identity,
             JobState.SETTLING,
             uid=look.uid,
-            fresh=fresh,
+            fresh=candidate.fresh,
             attempts=known.attempts if known is not None and same and known.state not in FINAL_STATES else 0,
             bytes_before=look.identity.size,
         )
@@ -259,7 +277,7 @@ class Intake:
         else:
             finished = known is not None and known.state in (JobState.DONE, JobState.SKIPPED)
             known_sha256 = known.sha256 if known is not None and finished else ""
-            self.jobs.queue(turn, record, self.folders[ref.root], known_sha256)
+            self.jobs.queue(turn, record, self.folders[ref.root], candidate.noticed_s, known_sha256)
 
     def _skip(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> None:
         """A file that never becomes a job."""

@@ -28,6 +28,8 @@ class Job:
     priority: int
     settings: JobSettings
     seq: int
+    noticed_s: float
+    """Since when it waits to be finished, earlier tries included."""
     stage: Stage = Stage.UNPROBED
     previous_sha256: str = ""
     """Of the content last finished at the path, if any: the same again needs no work."""

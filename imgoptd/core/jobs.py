@@ -55,9 +55,11 @@ class Jobs:
 
     # ---- in and out of the backlog ----------------------------------------------------------------------------------
 
-    def queue(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, previous_sha256: str = "") -> None:
+    def queue(
+        self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, noticed_s: float, previous_sha256: str = ""
+    ) -> None:
         """A settled file becomes a job."""
-        job = self._new(record, folder)
+        job = self._new(record, folder, noticed_s)
         job.previous_sha256 = previous_sha256
         job.solo = record.attempts > 0
         job.record = self._story.move(
@@ -65,9 +67,11 @@ class Jobs:
         )
         self.backlog.add(job)
 
-    def defer_unopened(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure) -> None:
+    def defer_unopened(
+        self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure, noticed_s: float
+    ) -> None:
         """Defer a file that could not even be looked at."""
-        self.failed(turn, self._new(record, folder), failure)
+        self.failed(turn, self._new(record, folder, noticed_s), failure)
 
     def given_out(self, turn: Turn, job: Job) -> None:
         """The job left the backlog for a worker."""
@@ -236,10 +240,10 @@ class Jobs:
         if job.hinted_again:
             self._attend(turn, job.ref, HintKind.CLOSED, False)
 
-    def _new(self, record: FileRecord, folder: e.FolderPolicy) -> Job:
+    def _new(self, record: FileRecord, folder: e.FolderPolicy, noticed_s: float) -> Job:
         self._seq += 1
         domain = Domain(record.ref.root, record.uid)
-        job = Job(record, domain, folder.priority, folder.settings, self._seq)
+        job = Job(record, domain, folder.priority, folder.settings, self._seq, noticed_s)
         self.by_ref[record.ref] = job
         return job
 

@@ -28,7 +28,11 @@ class Candidate:
     ref: FileRef
     settle_s: float
     first_s: float
-    """When attention was first drawn to it."""
+    """When attention was first drawn to what stands there now."""
+    noticed_s: float
+    """Since when it waits to be finished, earlier tries included."""
+    retry: bool = False
+    """An operator asks for it to be done whatever the store says of it."""
     live: bool = False
     """Some hint came from the watcher: somebody has just done something to the file."""
     fresh: bool = False
@@ -69,7 +73,7 @@ class Settler:
         candidate = self.candidates.get(ref)
         first = candidate is None
         if candidate is None:
-            candidate = self.candidates[ref] = Candidate(ref, settle_s, now_s)
+            candidate = self.candidates[ref] = Candidate(ref, settle_s, now_s, now_s)
             candidate.quiet_needed = self._recent.pop(ref, now_s) > now_s
         live = kind not in (HintKind.FOUND, HintKind.ARRIVED)
         if not first and live and candidate.strong and kind in STRONG and now_s - candidate.hinted_s < settle_s:

@@ -11,10 +11,12 @@ from typing import Any
 
 from imgoptd.adapters.control import NotSeen, NotWatched
 from imgoptd.adapters.store_thread import StoreThread
+from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.intake import NOT_A_FILE, SYMLINK, VANISHED
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import FileRecord, FileRef, JobState
+from imgoptd.core.shape import AGES_S, shape
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders
 
@@ -32,12 +34,18 @@ class Backend:
         engine: Engine,
         store: StoreThread,
         folders: Folders,
+        *,
+        post: Callable[[e.Event], None],
         reload: Callable[[], Awaitable[dict[str, Any]]],
+        store_trouble: Callable[[], str],
     ) -> None:
+        """`store_trouble`: why the store cannot be written just now, or empty."""
         self._engine = engine
         self._store = store
         self._folders = folders
+        self._post = post
         self._reload = reload
+        self._store_trouble = store_trouble
         self._waiting: set[asyncio.Event] = set()
         self._started_s = time.monotonic()
         self.totals: dict[str, int] = {}
@@ -97,6 +105,7 @@ class Backend:
                 "state": engine.dispatcher.state,
                 "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
             },
+            "store": {"trouble": self._store_trouble()},
             "folders": [
                 {"path": watch.path, "profile": watch.profile, "trouble": troubles.get(watch.path, "")}
                 for watch in self._folders.roots()
@@ -136,6 +145,53 @@ class Backend:
             }
             for worker in self._engine.fleet.workers.values()
         ]
+
+    def qshape(self) -> dict[str, Any]:
+        engine = self._engine
+        waiting = [
+            (ref.root, candidate.noticed_s, str(JobState.SETTLING))
+            for ref, candidate in engine.intake.settler.candidates.items()
+        ]
+        waiting += [(job.ref.root, job.noticed_s, str(job.record.state)) for job in engine.jobs.by_ref.values()]
+        rows = shape(waiting, time.monotonic())
+        return {
+            "ages_s": list(AGES_S),
+            "folders": [
+                {"path": root, "ages": row.ages, "states": dict(row.states), "oldest_s": round(row.oldest_s, 3)}
+                for root, row in sorted(rows.items())
+            ],
+        }
+
+    async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
+        if paths is None:
+            return await self._retry_failed()
+        refs = [self._watched(path) for path in paths]
+        known = await self._store.files(refs)
+        there = await asyncio.to_thread(lambda: [os.path.lexists(ref.full) for ref in refs])
+        answers = []
+        for path, ref, record, exists in zip(paths, refs, known, there, strict=True):
+            state, _, _ = self._state(ref, record)
+            ignored = self._folders.ignored(ref)
+            if not exists:
+                raise NotSeen(path)
+            detail = f"the folder's rules leave it alone: {ignored}" if ignored is not None else ""
+            if state == JobState.ACTIVE:
+                detail = "it is being worked on"
+            if not detail:
+                self._post(e.RetryRequested(ref))
+            answers.append({"path": path, "state": state, "queued": not detail, "detail": detail})
+        return {"files": answers, "queued": sum(answer["queued"] for answer in answers)}
+
+    async def _retry_failed(self) -> dict[str, Any]:
+        jobs = self._engine.jobs
+        refs = {job.ref for job in jobs.by_ref.values() if job.stage is Stage.WAITING}
+        last = 0
+        while page := await self._store.quarantined(last):
+            last = page[-1][0]
+            refs.update(ref for _, ref in page if self._folders.folder(ref.root) is not None)
+        for ref in refs:
+            self._post(e.RetryRequested(ref))
+        return {"files": [], "queued": len(refs)}
 
     async def why(self, path: bytes) -> dict[str, Any]:
         ref = self._watched(path)

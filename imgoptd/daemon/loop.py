@@ -48,6 +48,8 @@ class Loop:
         self._inbox: deque[Event] = deque()
         self._wake = asyncio.Event()
         self.stopped = False
+        self.store_trouble = ""
+        """Why the store cannot be written just now."""
 
     def post(self, event: Event) -> None:
         self._inbox.append(event)
@@ -91,10 +93,12 @@ class Loop:
         while True:
             try:
                 await self._store.commit(records)
+                self.store_trouble = ""
                 return True
             except StoreError as error:
                 if self._give_up_s is not None and time.monotonic() - began_s >= self._give_up_s:
                     raise
+                self.store_trouble = str(error)
                 self._store_failed(error, delay_s)
             for _ in range(int(delay_s * 10)):
                 if self.stopped:

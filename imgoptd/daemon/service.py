@@ -145,7 +145,14 @@ class Service:
             sensors=self._sensors,
             spool_dir=os.fsencode(self._config.daemon.state_dir),
         )
-        self._backend = Backend(self._engine, store, self._folders, self.reload)
+        self._backend = Backend(
+            self._engine,
+            store,
+            self._folders,
+            post=self._turns.post,
+            reload=self.reload,
+            store_trouble=lambda: self._turns.store_trouble,
+        )
 
     async def _live(self, store: StoreThread) -> None:
         async with self._reloading:

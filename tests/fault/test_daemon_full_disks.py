@@ -46,7 +46,9 @@ def test_with_the_disk_of_its_state_full_nothing_is_changed_and_it_goes_on_once_
         held, sizes = snapshot(daemon.watched), {path: path.stat().st_size for path in daemon.watched.iterdir()}
         seen = complaints(daemon)
         eventually(lambda: complaints(daemon) > seen, what="it is tried again, in vain")
-        assert daemon.status()["state"] == "running", "it answers meanwhile"
+        status = daemon.status()
+        assert status["state"] == "running", "it answers meanwhile"
+        assert "free some space on the filesystem of state_dir" in status["store"]["trouble"]
         assert "No space left" in daemon.read_log() or "disk is full" in daemon.read_log()
         assert [path.stat().st_size for path in more] == [len(data) for data in files(50, 3).values()]
         assert sizes == {path: path.stat().st_size for path in sizes}

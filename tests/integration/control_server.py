@@ -66,6 +66,14 @@ class Known:
             for path, state in zip(paths, states, strict=True)
         ]
 
+    def qshape(self) -> dict[str, Any]:
+        row = {"path": self.root + b"/\xff", "ages": [2, 0, 1], "states": {"queued": 3}, "oldest_s": 4000.0}
+        return {"ages_s": [60.0, 3600.0], "folders": [row]}
+
+    async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
+        files = [{"path": path, "queued": self._name(path) != b"busy"} for path in paths or ()]
+        return {"files": files, "queued": 7 if paths is None else sum(bool(one["queued"]) for one in files)}
+
     async def reload(self) -> dict[str, Any]:
         self.reload_began.set()
         await asyncio.to_thread(self.hold_reload.wait, 20)

@@ -23,7 +23,7 @@ def a_job(
 ) -> Job:
     ref = FileRef(b"/srv", b"%d.jpg" % seq)
     record = FileRecord(ref, Identity(1, seq, size, 1), JobState.QUEUED, fresh=fresh)
-    return Job(record, MINE, priority, JobSettings(), seq, stage, estimate=Estimate(MIB, cpu_s))
+    return Job(record, MINE, priority, JobSettings(), seq, 0.0, stage, estimate=Estimate(MIB, cpu_s))
 
 
 def memory_of(facts: ImageFacts) -> int:

@@ -7,7 +7,15 @@ import time
 import pytest
 
 from imgoptd.cli.ctl_wait import exit_status, seconds
-from imgoptd.cli.display import reload_lines, status_screen, wait_line, why_timeline, workers_table
+from imgoptd.cli.display import (
+    qshape_table,
+    reload_lines,
+    retry_lines,
+    status_screen,
+    wait_line,
+    why_timeline,
+    workers_table,
+)
 
 STATUS = {
     "state": "running",
@@ -121,6 +129,28 @@ def test_no_text_of_a_file_reaches_the_terminal_raw() -> None:
     shown = "\n".join([*why_timeline(life), wait_line(life), *reload_lines({"changes": ["watch /\x1b: added"]})])
 
     assert shown.replace("\n", "").isprintable()
+
+
+def test_the_shape_of_the_backlog_is_a_table_with_a_row_for_each_folder() -> None:
+    row = {"path": "/srv/\udcff", "ages": [2, 0, 1], "states": {"queued": 2, "held": 1}, "oldest_s": 4000.0}
+    assert qshape_table({"ages_s": [60.0, 3600.0], "folders": [row]}) == [
+        "TOTAL  <=1 min  <=1 h  older  OLDEST     STATES            FOLDER",
+        "3      2        -      1      1 h 6 min  1 held, 2 queued  /srv/\\xff",
+    ]
+    assert qshape_table({"folders": []}) == ["nothing waits"]
+
+
+def test_a_retry_tells_what_it_left_and_how_many_it_queued() -> None:
+    left = {"path": "/srv/a.jpg", "queued": False, "detail": "it is being worked on"}
+    assert retry_lines({"files": [left, {"path": "/srv/b.jpg", "queued": True}], "queued": 1}) == [
+        "/srv/a.jpg: left as it is, it is being worked on",
+        "1 file queued again",
+    ]
+    assert retry_lines({"files": [], "queued": 0}) == ["0 files queued again"]
+
+
+def test_a_store_that_cannot_be_written_is_shown_as_trouble() -> None:
+    assert "TROUBLE   the disk is full" in status_screen({"store": {"trouble": "the disk is full"}})
 
 
 def test_a_finished_file_is_one_line() -> None:
