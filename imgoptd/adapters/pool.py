@@ -10,8 +10,6 @@ import asyncio
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -19,7 +17,8 @@ from typing import NamedTuple
 import msgspec
 
 from imgoptd.adapters.answers import is_plausible
-from imgoptd.adapters.processes import kill, resident_bytes, template_environment
+from imgoptd.adapters.processes import kill, resident_bytes
+from imgoptd.adapters.template_process import Template
 from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileRef
 from imgoptd.wire import frames
@@ -27,9 +26,6 @@ from imgoptd.wire import messages as m
 
 BROKE_PROTOCOL = 76
 """Exit status reported of a worker that said what no honest one says (EX_PROTOCOL of sysexits.h)."""
-TEMPLATE_RETRY_S = 1.0
-TEMPLATE_RETRY_MOST_S = 60.0
-_NO_TEMPLATE = "the process that forks the workers ended at once; `imgoptd --check` shows what is wrong with the codecs"
 _OPEN_FILES = (
     "workers cannot be kept from files here: one that a hostile image took over could read and write what its user "
     "may; use a kernel with Landlock in its lsm= list (5.13 or newer), and let no filter forbid it"
@@ -88,19 +84,16 @@ class Pool:
         self._warn = warn
         self._warned_of_files = False
         self._workers: dict[int, _Worker] = {}
-        self._template: subprocess.Popen[bytes] | None = None
-        self._sock: socket.socket | None = None
-        self._receiver: frames.Receiver[m.FromTemplate] | None = None
+        self._template = Template(
+            on_up=self._template_up, on_message=self._template_said, on_gone=self._template_gone, warn=warn
+        )
         self._waiting: list[int] = []
         """Workers asked for while there was no template."""
         self._next_task = 1
-        self._closing = False
-        self._template_retry_s = TEMPLATE_RETRY_S
-        """Doubles each time a template ends before it has forked anything."""
 
     @property
     def template_pid(self) -> int | None:
-        return self._template.pid if self._template else None
+        return self._template.pid
 
     def pids(self) -> dict[int, int]:
         """worker -> pid of each worker that is up."""
@@ -109,98 +102,43 @@ class Pool:
     # ---- the template -----------------------------------------------------------------------------------------------
 
     def open(self) -> None:
-        """Start the template. It ends when its socket does, which is at our own end at the latest. Raises OSError."""
-        ours, theirs = frames.pair()
-        ours.setblocking(False)
-        try:
-            self._template = subprocess.Popen(
-                [sys.executable, "-m", "imgoptd.worker.template", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=template_environment(),
-                start_new_session=True,  # Ctrl-C at a terminal is for the daemon, which drains; not for its workers
-            )
-        except OSError:
-            ours.close()
-            raise
-        finally:
-            theirs.close()
-        self._sock = ours
-        self._receiver = frames.Receiver(ours, m.FromTemplate)
-        asyncio.get_running_loop().add_reader(ours, self._read_template)
+        """Start the template. Raises OSError."""
+        self._template.open()
+
+    def _template_up(self) -> None:
         waiting, self._waiting = self._waiting, []
         for worker in waiting:
             self.start(worker)
 
-    def _read_template(self) -> None:
-        assert self._receiver is not None
-        try:
-            while True:
-                message, _ = self._receiver.receive()
-                if isinstance(message, m.Spawned):
-                    self._spawned(message)
-                else:
-                    self._exited(message.worker, message.status)
-        except BlockingIOError:
-            return
-        except (frames.Closed, frames.ProtocolError):
-            self._template_gone()
+    def _template_said(self, message: m.FromTemplate) -> None:
+        if isinstance(message, m.Spawned):
+            self._spawned(message)
+        else:
+            self._exited(message.worker, message.status)
 
     def _template_gone(self) -> None:
-        """All workers die with their template. None of them is to blame, and a new one is started."""
-        loop = asyncio.get_running_loop()
-        assert self._sock is not None and self._template is not None
-        loop.remove_reader(self._sock)
-        self._sock.close()
-        self._sock = self._receiver = None
-        if self._template.poll() is None:
-            self._template.kill()
-        self._template.wait()
-        self._template = None
-        for worker in list(self._workers.values()):
-            if worker.pidfd >= 0:
-                kill(worker.pidfd)
-            self._forget(worker)
+        """All workers die with their template. None of them is to blame."""
+        for worker in self._end_all():
             self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True))
-        if not self._closing:
-            if self._template_retry_s > TEMPLATE_RETRY_S:
-                self._warn(f"{_NO_TEMPLATE}; next try in {self._template_retry_s:.0f} s")
-            loop.call_later(self._template_retry_s, self._reopen)
-            self._template_retry_s = min(TEMPLATE_RETRY_MOST_S, self._template_retry_s * 2)
-
-    def _reopen(self) -> None:
-        if self._closing or self._template is not None:
-            return
-        try:
-            self.open()
-        except OSError:
-            # No process or descriptor is to be had now. Workers that wait are given up and asked for by the engine.
-            asyncio.get_running_loop().call_later(TEMPLATE_RETRY_S, self._reopen)
 
     async def close(self) -> None:
         """End everything at once: what was running was given up by the caller."""
-        self._closing = True
-        loop = asyncio.get_running_loop()
-        for worker in list(self._workers.values()):
+        self._end_all()
+        await self._template.close()
+
+    def _end_all(self) -> list[_Worker]:
+        workers = list(self._workers.values())
+        for worker in workers:
             if worker.pidfd >= 0:
                 kill(worker.pidfd)
             self._forget(worker)
-        if self._sock is not None and self._template is not None:
-            loop.remove_reader(self._sock)
-            self._sock.close()
-            template = self._template
-            try:
-                await loop.run_in_executor(None, template.wait, 2.0)
-            except subprocess.TimeoutExpired:
-                template.kill()
-                await loop.run_in_executor(None, template.wait)
-            self._template = self._sock = None
+        return workers
 
     # ---- workers ----------------------------------------------------------------------------------------------------
 
     def start(self, worker_id: int) -> None:
         """Answer: WorkerStarted or WorkerExited."""
-        if self._sock is None:
+        if not self._template.is_up:
             self._waiting.append(worker_id)
             return
         try:
@@ -211,7 +149,7 @@ class Pool:
         ours.setblocking(False)
         worker = _Worker(worker_id, ours, frames.Receiver(ours, m.FromWorker))
         try:
-            frames.send(self._sock, m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno()])
+            self._template.send(m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno()])
         except (frames.Closed, OSError):
             ours.close()
             self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
@@ -278,7 +216,7 @@ class Pool:
     # ---- what comes back --------------------------------------------------------------------------------------------
 
     def _spawned(self, message: m.Spawned) -> None:
-        self._template_retry_s = TEMPLATE_RETRY_S
+        self._template.forked()
         worker = self._workers.get(message.worker)
         if worker is None:
             return

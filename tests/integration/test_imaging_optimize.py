@@ -12,6 +12,7 @@ import pytest
 from imgoptd.core.model import Failure, FailureKind, ImageFacts, JobSettings, Outcome, Verdict
 from imgoptd.imaging.codecs import jpeg as jpeg_format
 from imgoptd.imaging.codecs import png as png_format
+from imgoptd.imaging.codecs import png_layout
 from imgoptd.imaging.codecs.jpeg import Jpeg
 from imgoptd.imaging.codecs.png import Png
 from imgoptd.imaging.failures import Unfit
@@ -223,13 +224,13 @@ def test_offsets_into_the_old_data_are_left_out() -> None:
 def test_a_result_with_other_pixels_or_metadata_is_never_accepted() -> None:
     """The last line of defence, asked directly: the codecs give it no wrong result to find."""
     png, other = GOOD["text.png"], GOOD["grey.png"]
-    layout = png_format.parse(BytesSource(png))
+    layout = png_layout.parse(BytesSource(png))
     picture = png_format._picture(png, layout)
     for result, word in ((GOOD["rgb.png"], "metadata-differs"), (other, "metadata-differs")):
         with pytest.raises(Unfit) as caught:
             Png()._verify(png, layout, picture, result)
         assert caught.value.failure == Failure(FailureKind.UNVERIFIED, word, caught.value.failure.detail)
-    plain = png_format.parse(BytesSource(other))
+    plain = png_layout.parse(BytesSource(other))
     with pytest.raises(Unfit) as caught:
         Png()._verify(other, plain, png_format._picture(other, plain), GOOD["rgb.png"])
     assert caught.value.failure.reason == "pixels-differ"
@@ -248,7 +249,7 @@ def test_a_result_that_makes_other_chunks_wrong_is_never_accepted() -> None:
     flat = bytes(64 * 64 * 3)
     for chunk in (images.chunk(b"sBIT", b"\5\6\5"), images.chunk(b"iCCP", b"name\0\0" + zlib.compress(images.icc()))):
         data = images.raw_png(64, 64, 8, 2, flat, before=chunk)
-        layout = png_format.parse(BytesSource(data))
+        layout = png_layout.parse(BytesSource(data))
         grey = images.raw_png(64, 64, 8, 0, flat[: 64 * 64], before=chunk)
         with pytest.raises(Unfit) as caught:
             Png()._verify(data, layout, png_format._picture(data, layout), grey)

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 import psutil
 import pytest
 
-from imgoptd.adapters import pool as pools
+from imgoptd.adapters import template_process
 from imgoptd.adapters.pool import WorkerGone
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, ImageFacts, JobSettings, Verdict
@@ -112,7 +112,7 @@ def test_a_worker_killed_before_it_was_up_is_reported_and_no_process_of_it_remai
 def test_a_killed_template_takes_its_workers_without_blame_and_the_waiting_start_from_the_next(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(pools, "TEMPLATE_RETRY_S", 0.2)
+    monkeypatch.setattr(template_process, "RETRY_S", 0.2)
 
     async def test(posted: Posted) -> None:
         pids = [await posted.started(1), await posted.started(2)]
@@ -142,7 +142,7 @@ def test_a_killed_template_takes_its_workers_without_blame_and_the_waiting_start
 
 
 def test_a_template_that_cannot_be_started_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "TEMPLATE_RETRY_S", 0.05)
+    monkeypatch.setattr(template_process, "RETRY_S", 0.05)
 
     async def test(posted: Posted) -> None:
         await posted.started(1)

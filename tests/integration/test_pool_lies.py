@@ -100,7 +100,7 @@ def test_last_words_that_lie_are_one_end_even_where_the_process_could_not_be_hel
                 time.sleep(0.005)  # noqa: ASYNC251  # as said
             os.kill(pid, signal.SIGKILL)
             while not posted.of(e.WorkerExited, 1):
-                posted.pool._read_template()  # ... and then hears the template first.
+                posted.pool._template._read()  # ... and then hears the template first.
             await posted.started(2)
             assert (await posted.probed(2, JPEG)).failure is None
             assert len(posted.of(e.WorkerExited, 1)) == 1

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgoptd.adapters import pool as pools
+from imgoptd.adapters import template_process
 from imgoptd.adapters.pool import WorkerGone
 from imgoptd.adapters.processes import resident_bytes
 from imgoptd.core import events as e
@@ -103,21 +103,21 @@ def test_a_worker_that_could_not_be_ended_for_want_of_a_descriptor_is_let_go(mon
 
 
 def test_a_template_for_which_no_descriptor_is_free_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "TEMPLATE_RETRY_S", 0.05)
+    monkeypatch.setattr(template_process, "RETRY_S", 0.05)
     tries: list[OSError] = []
     tried_again = asyncio.Event()
-    open_template = pools.Pool.open
+    open_template = template_process.Template.open
 
-    def counted(pool: pools.Pool) -> None:
+    def counted(template: template_process.Template) -> None:
         try:
-            open_template(pool)
+            open_template(template)
         except OSError as error:
             tries.append(error)
             if len(tries) == 2:
                 tried_again.set()
             raise
 
-    monkeypatch.setattr(pools.Pool, "open", counted)
+    monkeypatch.setattr(template_process.Template, "open", counted)
 
     async def test() -> None:
         async with running() as posted:
