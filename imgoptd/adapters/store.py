@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,11 @@ from imgoptd.adapters.store_rows import (
     FILE_COLUMNS,
     INTENT_COLUMNS,
     RECEIPT_COLUMNS,
+    Known,
     clean,
     digest,
     file_from,
+    identity_from,
     intent_from,
     receipt_from,
     row_of,
@@ -33,7 +36,7 @@ from imgoptd.adapters.store_schema import UNFINISHED, VERSION, migrate, version_
 from imgoptd.core.commands import AppendStep, BaselineTaken, DropIntent, Record, SaveFile, SaveIntent, SaveReceipt
 from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Receipt
 
-__all__ = ["Store", "StoreError"]
+__all__ = ["Known", "Store", "StoreError"]
 
 HISTORY_STEPS = 50
 """Steps kept for each file: the last ones."""
@@ -94,8 +97,7 @@ class Store:
         if not records:
             return
         totals: Counter[str] = Counter()
-        try:
-            self._connection.execute("BEGIN IMMEDIATE")
+        with self._transaction():
             for record in records:
                 self._apply(record, totals)
             for total in totals.items():
@@ -103,6 +105,12 @@ class Store:
                     "INSERT INTO total VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
                     total,
                 )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        try:
+            self._connection.execute("BEGIN IMMEDIATE")
+            yield
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
@@ -114,6 +122,30 @@ class Store:
         self._roots.clear()  # it may name rows that are gone again
         if self._connection.in_transaction:  # SQLite may have rolled back by itself, as it can on a full disk
             self._connection.execute("ROLLBACK")
+
+    def forget(self, refs: Sequence[FileRef]) -> int:
+        """Remove the rows and steps of files that have vanished, in one transaction; how many went.
+
+        Only what was skipped goes: a receipt proves what is a result of ours, and an intent what is still to be put
+        right. What stood there before the folder was watched stays known, too: it may come back (a disk that is
+        mounted again, say), and would then be taken for new.
+        """
+        with self._transaction():
+            return sum(self._forget(ref) for ref in refs)
+
+    def _forget(self, ref: FileRef) -> int:
+        found = self._connection.execute(
+            "SELECT id FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path = ?"
+            " AND state = 'skipped' AND reason <> 'existing'"
+            " AND NOT EXISTS (SELECT 1 FROM receipt WHERE file = file.id)"
+            " AND NOT EXISTS (SELECT 1 FROM intent WHERE file = file.id)",
+            ref,
+        ).fetchone()
+        if found is None:
+            return 0
+        self._connection.execute("DELETE FROM step WHERE file = ?", found)
+        self._connection.execute("DELETE FROM file WHERE id = ?", found)
+        return 1
 
     def _apply(self, record: Record, totals: Counter[str]) -> None:
         match record:
@@ -215,6 +247,18 @@ class Store:
             (after,),
         )
         return [(row[0], FileRef(row[1], row[2])) for row in rows]
+
+    def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
+        """What is known of the folder's files whose path sorts after `after`: the first `limit`, in byte order of path.
+
+        `b""` begins at the first; a list shorter than `limit` is the last.
+        """
+        rows = self._query(
+            "SELECT path, identity, state, reason FROM file WHERE root = (SELECT id FROM root WHERE path = ?)"
+            " AND path > ? AND state IS NOT NULL ORDER BY path LIMIT ?",
+            (root, after, limit),
+        )
+        return [Known(path, identity_from(identity), JobState(state), reason) for path, identity, state, reason in rows]
 
     def intents(self) -> list[Intent]:
         """The replaces that were begun and neither finished nor given up, oldest file first."""

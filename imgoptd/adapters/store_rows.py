@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -16,6 +16,16 @@ FILE_COLUMNS = (
 )
 INTENT_COLUMNS = "temp_name, original, result, result_sha256, original_sha256"
 RECEIPT_COLUMNS = "before_sha256, after_sha256, bytes_before, bytes_after, profile"
+
+
+class Known(NamedTuple):
+    """What a rescan compares with: as much of a file's row as tells whether the file is to be looked at."""
+
+    path: bytes
+    identity: Identity
+    state: JobState
+    reason: str
+
 
 _FACTS = msgspec.json.Decoder(ImageFacts)
 

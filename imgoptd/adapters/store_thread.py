@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from imgoptd.adapters.store import Store
+from imgoptd.adapters.store import Known, Store
 from imgoptd.core.commands import Record
 from imgoptd.core.model import FileRecord, FileRef, Intent, Receipt
 
@@ -54,6 +54,12 @@ class StoreThread:
 
     async def quarantined(self, after: int) -> list[tuple[int, FileRef]]:
         return await self._run(lambda: self._store.quarantined(after))
+
+    async def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
+        return await self._run(lambda: self._store.known(root, after, limit))
+
+    async def forget(self, refs: Sequence[FileRef]) -> int:
+        return await self._run(lambda: self._store.forget(refs))
 
     async def intents(self) -> list[Intent]:
         return await self._run(self._store.intents)

@@ -158,6 +158,39 @@ def test_unfinished_files_come_in_the_order_they_were_heard_of_while_commits_go_
     assert [found.state for found in store.unfinished()] == states
 
 
+def test_what_is_known_of_a_folder_comes_in_order_of_path_and_in_pages(store: Store) -> None:
+    paths = [b"b/c.jpg", b"a", b"\xff", b"b.jpg", b"b", b"a\x00b", b"b/\xfe"]
+    store.commit([SaveFile(record(FileRef(b"/srv/a", path), JobState.DONE)) for path in paths])
+    store.commit([SaveFile(record(ODD)), AppendStep(FileRef(b"/srv/a", b"named only"), "settling", "created")])
+    store.commit([SaveFile(replace(record(REF, JobState.SKIPPED), reason="vanished"))])
+    found = []
+    after = b""
+    while page := store.known(b"/srv/a", after, 3):
+        found += page
+        after = page[-1].path
+    assert [one.path for one in found] == sorted([*paths, REF.path])
+    assert found[-2] == (REF.path, IDENTITY, JobState.SKIPPED, "vanished")
+    assert store.known(b"/srv/b", b"", 3) == []
+
+
+def test_a_vanished_file_is_forgotten_unless_its_row_is_still_needed(store: Store) -> None:
+    refs = {name: FileRef(b"/srv/a", name.encode()) for name in ("skipped", "receipt", "intent", "existing", "other")}
+    skipped = [SaveFile(replace(record(ref, JobState.SKIPPED), reason="vanished")) for ref in refs.values()]
+    store.commit([*skipped, *(AppendStep(ref, "skipped", "vanished") for ref in refs.values())])
+    store.commit([SaveReceipt(replace(RECEIPT, ref=refs["receipt"])), SaveIntent(replace(INTENT, ref=refs["intent"]))])
+    store.commit([SaveFile(replace(record(refs["existing"], JobState.SKIPPED), reason="existing"))])
+    others = [FileRef(b"/srv/a", state.encode()) for state in JobState if state is not JobState.SETTLING]
+    store.commit([SaveFile(record(ref, JobState(ref.path.decode()))) for ref in others if ref.path != b"skipped"])
+    asked = [ref for name, ref in refs.items() if name != "other"]
+    assert store.forget([*asked, *others, FileRef(b"/srv/never", b"heard of")]) == 1
+    assert store.file(refs["skipped"]) is None
+    assert store.history(refs["skipped"]) == []
+    left = [refs["receipt"], refs["intent"], refs["existing"], refs["other"], *others]
+    assert [ref for ref in left if store.file(ref) is None] == [refs["skipped"]]
+    assert len(store.history(refs["other"])) == 1
+    assert store.forget([]) == 0
+
+
 def test_questions_asked_for_each_file_are_answered_from_an_index(store: Store, state_dir: Path) -> None:
     store.commit([SaveFile(record())])
     statements: list[str] = []
@@ -167,6 +200,8 @@ def test_questions_asked_for_each_file_are_answered_from_an_index(store: Store, 
     store.is_result(SHA)
     store.history(REF)
     store.receipts(REF)
+    store.known(b"/srv/a", b"x", 10)
+    store.forget([REF])
     store.commit([SaveFile(record()), AppendStep(REF, "a", "b"), SaveReceipt(RECEIPT), SaveIntent(INTENT)])
     store.commit([DropIntent(REF), BaselineTaken(b"/srv/a")])
     store._connection.set_trace_callback(None)
