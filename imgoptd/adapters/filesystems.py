@@ -50,12 +50,36 @@ _REMOTE = {
 """Filesystems that others than this kernel may write to: inotify does not hear those writes."""
 
 
+_PSEUDO = {
+    0x9FA0: "proc",
+    0x62656572: "sysfs",
+    0x0027E0EB: "cgroup",
+    0x63677270: "cgroup2",
+    0x64626720: "debugfs",
+    0x74726163: "tracefs",
+    0x73636673: "securityfs",
+    0xF97CFF8C: "selinuxfs",
+    0x1CD1: "devpts",
+    0xCAFE4A11: "bpf",
+    0x6165676C: "pstore",
+    0x62656570: "configfs",
+    0x65735543: "fusectl",
+    0x42494E4D: "binfmt_misc",
+    0x19800202: "mqueue",
+    0xDE5E81E4: "efivarfs",
+    0x6E736673: "nsfs",
+}
+"""Filesystems that show the kernel's own state as files."""
+
+
 @dataclass(frozen=True, slots=True)
 class Filesystem:
     name: str
     """As mount(8) calls it, or the type number in hex."""
     remote: bool
     """Changes may come from another machine (or through FUSE), unheard by inotify."""
+    pseudo: bool = False
+    """No files of anybody: the kernel's own state (proc, sysfs and the like)."""
 
 
 def filesystem_of(path: bytes) -> Filesystem:
@@ -67,4 +91,6 @@ def filesystem_of(path: bytes) -> Filesystem:
         os.close(fd)
     if kind in _REMOTE:
         return Filesystem(_REMOTE[kind], remote=True)
+    if kind in _PSEUDO:
+        return Filesystem(_PSEUDO[kind], remote=False, pseudo=True)
     return Filesystem(_NAMES.get(kind, f"0x{kind:x}"), remote=False)

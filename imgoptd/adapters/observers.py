@@ -8,6 +8,7 @@ What watchdog 7.1 does, seen running, and what stands here instead:
 * A folder below the root that cannot be watched (limit reached, no right to read) is passed over in silence. Here it
   is counted and told.
 * A watch set twice, which every `mkdir -p` causes, warns with a dump of all watches. Here it is no event at all.
+* A folder moved out of the tree stays watched and tells of paths that are not there. Here its watches are dropped.
 * A folder moved out, another made and deleted under its old name, and the first deleted: a KeyError ends the thread
   that reads the kernel's queue, and every root is deaf.
 * Waiting for a thread has no bound, and a thread may hang in a dead network mount.
@@ -15,8 +16,6 @@ What watchdog 7.1 does, seen running, and what stands here instead:
 
 from __future__ import annotations
 
-import ctypes
-import errno
 import logging
 import os
 import time
@@ -33,21 +32,12 @@ from watchdog.events import (
     FileSystemEvent,
 )
 from watchdog.observers.api import BaseObserver, EventEmitter, EventQueue, ObservedWatch
-from watchdog.observers.inotify import InotifyEmitter, InotifyWatchGroup
-from watchdog.observers.inotify_c import (
-    CallbackId,
-    InotifyConstants,
-    InotifyEvent,
-    InotifyFD,
-    Mask,
-    Watch,
-    WatchCallback,
-    WatchDescriptor,
-    inotify_add_watch,
-    inotify_rm_watch,
-)
+from watchdog.observers.inotify import InotifyEmitter
+from watchdog.observers.inotify_c import InotifyConstants, Mask
 from watchdog.observers.inotify_move_event_grouper import GroupedInotifyEvent, PathedInotifyEvent
 from watchdog.observers.polling import PollingEmitter
+
+from imgoptd.adapters.watch_group import Inotify, WatchGroup
 
 JOIN_TIMEOUT_S = 2.0
 """How long to wait for a thread to end; all are daemon threads, one that hangs keeps nothing alive."""
@@ -73,90 +63,6 @@ OnDesync = Callable[[bytes, str], None]
 """Called with the (real) path of a root and the reason, in one of watchdog's threads."""
 
 
-class _Inotify(InotifyFD):
-    """One inotify instance: closed on exec, silent on a watch set twice, loud on a watch refused."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        os.set_inheritable(self._inotify_fd, False)
-
-    def _get_or_create_watch(self, path: bytes, mask: Mask) -> Watch:
-        wd = inotify_add_watch(self._inotify_fd, path, mask)
-        if wd == -1:  # watchdog would take EACCES for a watch with the number -1
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number), path)
-        return self._watch_for_wd.setdefault(wd, Watch(wd, mask, path))
-
-    def _add_callback(self, path: bytes, mask: Mask, callback: WatchCallback, id_: CallbackId) -> WatchDescriptor:
-        watch = self._get_or_create_watch(path, mask)
-        watch.callbacks[id_] = callback
-        return watch.wd
-
-    def _remove_callback(self, wd: WatchDescriptor, id_: CallbackId) -> None:
-        watch = self._watch_for_wd.get(wd)
-        if watch is None:
-            return
-        watch.callbacks.pop(id_, None)
-        if not watch.is_used:
-            self._remove_watch(wd)
-            inotify_rm_watch(self._inotify_fd, wd)  # EINVAL: the kernel has removed it already
-
-
-class _WatchGroup(InotifyWatchGroup):
-    """The watches of one root."""
-
-    unwatched: int
-    unwatched_errno: int
-
-    def __post_init__(self) -> None:
-        self.unwatched = 0
-        self.unwatched_errno = 0
-        super().__post_init__()
-
-    def on_queue_overflow(self) -> None:
-        with self._lock:
-            if not self.is_active:
-                return
-            self._move_event_grouper.discard_pending_events()
-            # wakes the emitter's thread, which repairs the watches: this one must go on reading the kernel's queue
-            marker = InotifyEvent(WatchDescriptor(-1), InotifyConstants.IN_Q_OVERFLOW, 0, b"")
-            self._move_event_grouper.put_event(PathedInotifyEvent(marker, self.path))
-
-    def add_missing_watches(self, go_on: Callable[[], bool]) -> None:
-        """Set a watch on every folder of the tree again. Those that stand stay, which causes no event."""
-        for folder, names, _ in os.walk(self.path):
-            for path in (folder, *(os.path.join(folder, name) for name in names)):
-                if not go_on():
-                    return
-                if path != folder and os.path.islink(path):
-                    continue
-                # locked for one folder at a time: the reading thread waits for this lock at each event
-                with self._lock:
-                    if not self.is_active:
-                        return
-                    self._add_callback(path)
-            if not self.is_recursive:
-                return
-
-    def _add_callback(self, path: bytes) -> None:
-        try:
-            wd = self._inotify_fd.add_callback(path, self.event_mask, self, self._id)
-        except OSError as error:
-            if path == self.path and not self.is_active:
-                raise  # arming the root itself
-            if error.errno not in (errno.ENOENT, errno.ENOTDIR):  # gone again already
-                self.unwatched += 1
-                self.unwatched_errno = error.errno or 0
-            return
-        self._active_callbacks_by_path[path] = wd
-        self._active_callbacks_by_watch[wd] = path
-
-    def _remove_watch_internally(self, wd: WatchDescriptor) -> None:
-        path = self._active_callbacks_by_watch.pop(wd, None)
-        if path is not None and self._active_callbacks_by_path.get(path) == wd:
-            del self._active_callbacks_by_path[path]
-
-
 class NativeEmitter(InotifyEmitter):
     """Reads the events of one root from the shared inotify instance."""
 
@@ -165,9 +71,8 @@ class NativeEmitter(InotifyEmitter):
         self._on_desync = on_desync
 
     def on_thread_start(self) -> None:
-        # IN_EXCL_UNLINK: a file without a name (O_TMPFILE, or deleted while open) is of no interest when it is closed
-        mask = Mask(self.get_event_mask_from_filter() | InotifyConstants.IN_EXCL_UNLINK | InotifyConstants.IN_ONLYDIR)
-        self._inotify = _WatchGroup(
+        mask = Mask(self.get_event_mask_from_filter() | InotifyConstants.IN_ONLYDIR)
+        self._inotify = WatchGroup(
             self._inotify_fd,
             os.fsencode(self.watch.path),
             is_recursive=self.watch.is_recursive,
@@ -178,25 +83,35 @@ class NativeEmitter(InotifyEmitter):
     def build_and_queue_event(self, event: GroupedInotifyEvent, *, full_events: bool = False) -> None:
         if isinstance(event, PathedInotifyEvent) and event.ev.is_queue_overflow:
             self._repair()
-        else:
+            return
+        source = event if isinstance(event, PathedInotifyEvent) else event[0]
+        if source.ev.is_moved_from and source.ev.is_directory and isinstance(self._inotify, WatchGroup):
+            self._inotify.settle_move(source.ev.cookie, out=source is event)
+        if event is not source or not source.ev.is_moved_from:
             super().build_and_queue_event(event, full_events=full_events)
 
     @property
     def unwatched(self) -> tuple[int, int]:
         """How many folders could not be watched, and the errno of the last."""
         group = self._inotify
-        return (group.unwatched, group.unwatched_errno) if isinstance(group, _WatchGroup) else (0, 0)
+        return (group.unwatched, group.unwatched_errno) if isinstance(group, WatchGroup) else (0, 0)
 
     @property
     def watches(self) -> int:
         group = self._inotify
         return len(group._active_callbacks_by_watch) if group is not None else 0
 
+    def renew(self, start: bytes = b"") -> None:
+        """Watch what is unwatched below the folder `start` (empty: the whole tree), and nothing that is not there."""
+        group = self._inotify
+        if isinstance(group, WatchGroup):
+            group.renew(self.should_keep_running, start)
+
     def _repair(self) -> None:
         """First the watches, then the report: what comes between the two is seen by the rescan."""
         group = self._inotify
-        if isinstance(group, _WatchGroup):
-            group.add_missing_watches(self.should_keep_running)
+        if isinstance(group, WatchGroup):
+            group.renew(self.should_keep_running)
             self._on_desync(os.fsencode(self.watch.path), "the kernel's event queue overflowed, events were lost")
 
 
@@ -246,9 +161,13 @@ class NativeObserver(_Observer):
     """One inotify instance and one dispatching thread for all native roots. Raises OSError, EMFILE at the limit."""
 
     def __init__(self, on_desync: OnDesync) -> None:
-        self._inotify_fd = _Inotify()
+        self._inotify_fd = Inotify()
         self._inotify_fd.start()
         super().__init__(NativeEmitter, inotify_fd=self._inotify_fd, on_desync=on_desync)
+
+    def prove(self, folder: bytes) -> None:
+        """From its arming on, let the close of a file without a name be heard in this folder itself."""
+        self._inotify_fd.proving.add(folder)
 
     @property
     def healthy(self) -> bool:

@@ -9,88 +9,35 @@ from __future__ import annotations
 
 import errno
 import os
-import stat
 import threading
+import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from watchdog.events import FileSystemEvent, FileSystemEventHandler, FileSystemMovedEvent
-from watchdog.observers.api import EventEmitter, ObservedWatch
 
-from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.hints import Batch, HintBox
 from imgoptd.adapters.inotify_limits import Exhausted
 from imgoptd.adapters.mounts import mounts_below
-from imgoptd.adapters.observers import (
-    NATIVE_EVENTS,
-    POLL_EVENTS,
-    NativeEmitter,
-    NativeObserver,
-    PollObserver,
-    SlowingPollingEmitter,
+from imgoptd.adapters.observers import NATIVE_EVENTS, POLL_EVENTS, NativeEmitter, NativeObserver, PollObserver
+from imgoptd.adapters.proof import COOKIE, Unprovable, is_proof, prove
+from imgoptd.adapters.watch_root import (
+    Backend,
+    Root,
+    RootTrouble,
+    Trouble,
+    WatchError,
+    choose,
+    locate,
+    trouble_of,
+    unreachable,
 )
+from imgoptd.core.hearing import Hearing, Wish, trusted_again
 from imgoptd.core.model import HintKind
 from imgoptd.core.text import show_path
 
+__all__ = ["Backend", "RootTrouble", "Trouble", "WatchError", "Watcher"]
+
 _KINDS = {"created": HintKind.CREATED, "closed": HintKind.CLOSED, "moved": HintKind.MOVED}
-
-
-class WatchError(Exception):
-    """A folder cannot be watched. `sentence` says why, `mend` what to do; str() is both."""
-
-    def __init__(self, sentence: str, mend: str) -> None:
-        super().__init__(f"{sentence}; {mend}")
-        self.sentence = sentence
-        self.mend = mend
-
-
-class Trouble(StrEnum):
-    MISSING = "missing"
-    """The folder is not there or cannot be reached."""
-    REPLACED = "replaced"
-    """Another folder or filesystem stands at the path."""
-    MOUNTS = "mounts"
-    """A filesystem was mounted or unmounted below the root."""
-    PARTIAL = "partial"
-    """No watch was left for some new folder."""
-    DEAD = "dead"
-    """A watching thread ended."""
-    NOT_ARMED = "not-armed"
-    """Arming failed."""
-
-
-@dataclass(frozen=True, slots=True)
-class RootTrouble:
-    """Changes below the root may go unheard until `rearm` succeeds."""
-
-    root: bytes
-    kind: Trouble
-    sentence: str
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    name: str
-    """native | poll"""
-    why: str
-
-
-@dataclass(slots=True)
-class _Root:
-    root: bytes
-    recursive: bool
-    wanted: str
-    real: bytes = b""
-    identity: tuple[int, int] = (0, 0)
-    mounts: frozenset[bytes] = frozenset()
-    backend: Backend = field(default_factory=lambda: Backend("native", ""))
-    insists: bool = False
-    """Rather not watched at all than polled."""
-    observer: NativeObserver | PollObserver | None = None
-    watch: ObservedWatch | None = None
-    emitter: EventEmitter | None = None
-    failure: str = ""
 
 
 class Watcher:
@@ -99,7 +46,7 @@ class Watcher:
     def __init__(self, on_wake: Callable[[], None], limit: int = 100_000) -> None:
         self._box = HintBox(on_wake, limit)
         self._lock = threading.RLock()
-        self._roots: dict[bytes, _Root] = {}
+        self._roots: dict[bytes, Root] = {}
         self._native: NativeObserver | None = None
         self._poll: PollObserver | None = None
 
@@ -113,17 +60,38 @@ class Watcher:
         `backend` is auto, native or poll; auto polls where inotify does not hear all changes or is exhausted, see
         `backend_of`. Raises WatchError; the root is then known still, `check` reports it and `rearm` tries again.
         """
-        self._arm(_Root(root, recursive, backend, insists=backend == "native"))
+        self._arm(Root(root, recursive, backend, insists=backend == "native"))
 
     def rearm(self, root: bytes) -> None:
         """Watch the root anew after trouble; a Desync of the whole root follows. Raises WatchError, KeyError.
 
-        Where inotify is exhausted by now the root is polled, even if native was asked for: better slow than deaf.
+        Where inotify is exhausted by now, or deaf again at once, the root is polled, even if native was asked for:
+        better slow than deaf.
+        """
+        with self._lock:
+            self._arm(self._successor(self._roots[root]))
+            self._box.desync(root, b"", "the folder was out of sight and is watched again")
+
+    def renew(self, root: bytes) -> Backend | None:
+        """Watch what is not watched below the root, and nothing that is not there; a rescan is to follow.
+
+        A root that is polled for want of watches alone is watched by inotify again where there are enough by now: the
+        new backend, else None. Raises WatchError, KeyError.
         """
         with self._lock:
             entry = self._roots[root]
-            self._arm(_Root(root, entry.recursive, entry.wanted))
-            self._box.desync(root, b"", "the folder was out of sight and is watched again")
+            if entry.exhausted:
+                self._arm(self._successor(entry))
+                return None if self._roots[root].exhausted else self._roots[root].backend
+        if isinstance(entry.emitter, NativeEmitter):
+            entry.emitter.renew()
+        return None
+
+    def extend(self, root: bytes, path: bytes) -> None:
+        """Watch the folders at and below `path`, which may be read by now; a rescan of it is to follow."""
+        entry = self._roots.get(root)
+        if entry is not None and entry.recursive and isinstance(entry.emitter, NativeEmitter):
+            entry.emitter.renew(entry.real.rstrip(b"/") + b"/" + path)
 
     def disarm(self, root: bytes) -> None:
         """Stop watching, and drop what was heard. An unknown root is no error."""
@@ -132,16 +100,20 @@ class Watcher:
             self._roots.pop(root, None)
             self._box.forget(root)
 
+    def knows(self, root: bytes) -> bool:
+        """Was the root ever to be armed? Then it can be rearmed."""
+        return root in self._roots
+
     def backend_of(self, root: bytes) -> Backend:
         """How the root is watched, and why so. Raises KeyError for an unknown root."""
         return self._roots[root].backend
 
     def check(self) -> list[RootTrouble]:
-        """Which roots may have gone deaf: a few stat calls, meant for every few seconds."""
+        """Which roots may have gone deaf: a few stat calls, meant for every few seconds, and now and then a proof."""
         if not self._lock.acquire(blocking=False):
             return []  # a root is just being armed, which takes long in a large tree
         try:
-            troubles = [_trouble(entry) for entry in self._roots.values()]
+            troubles = [trouble_of(entry) or _prove(entry) for entry in self._roots.values()]
         finally:
             self._lock.release()
         return [trouble for trouble in troubles if trouble is not None]
@@ -158,7 +130,7 @@ class Watcher:
 
     # ---- arming -----------------------------------------------------------------------------------------------------
 
-    def _arm(self, entry: _Root) -> None:
+    def _arm(self, entry: Root) -> None:
         with self._lock:
             self._release(entry.root)
             self._roots[entry.root] = entry
@@ -168,46 +140,40 @@ class Watcher:
                 entry.failure = error.sentence
                 raise
 
-    def _start(self, entry: _Root) -> None:
-        self._locate(entry)
+    def _successor(self, entry: Root) -> Root:
+        new = Root(entry.root, entry.recursive, entry.wanted, identity=entry.identity)
+        new.deaf_s, new.mistrusted = entry.deaf_s, entry.mistrusted
+        if entry.deaf:
+            new.deaf_s = time.monotonic()
+            new.mistrusted = not trusted_again(entry.deaf_s, new.deaf_s)
+        return new
+
+    def _start(self, entry: Root) -> None:
+        before = entry.identity
+        locate(entry)
+        for other in self._roots.values():
+            if other is not entry and other.watch is not None and other.real == entry.real:
+                shown = show_path(entry.root)
+                raise WatchError(
+                    f"watched folder {shown} is the same as {show_path(other.root)}", "remove one of the two"
+                )
+        if entry.identity != before:
+            entry.deaf_s, entry.mistrusted = None, False  # what was learnt of another filesystem says nothing of this
         entry.mounts = mounts_below(entry.real) if entry.recursive else frozenset()
-        entry.backend = _choose(entry)
+        entry.backend = choose(entry)
         if entry.backend.name == "native":
             try:
                 self._schedule_native(entry)
+                entry.hearing = Hearing(time.monotonic())
                 return
             except Exhausted as exhausted:
                 if entry.insists:
                     raise WatchError(exhausted.sentence, exhausted.mend) from exhausted
                 entry.backend = Backend("poll", f"{exhausted.sentence}; {exhausted.mend}")
+                entry.exhausted = True
         self._schedule_poll(entry)
 
-    def _locate(self, entry: _Root) -> None:
-        # inotify would watch a symlink itself, so the folder it leads to is what we watch
-        entry.real = os.path.realpath(entry.root)
-        shown = show_path(entry.root)
-        try:
-            status = os.stat(entry.root)
-        except OSError as error:
-            mend = "create it or mount it" if error.errno == errno.ENOENT else "make it reachable for this user"
-            raise WatchError(
-                f"watched folder {shown}: {error.strerror}", f"{mend}, or remove it from [[watch]]"
-            ) from error
-        if not stat.S_ISDIR(status.st_mode):
-            raise WatchError(f"watched folder {shown} is not a folder", "name the folder that holds the files")
-        if not os.access(entry.root, os.R_OK | os.X_OK, effective_ids=True):
-            raise WatchError(
-                f"watched folder {shown} cannot be listed by this user",
-                "give the user r and x on it (chmod or setfacl)",
-            )
-        for other in self._roots.values():
-            if other is not entry and other.watch is not None and other.real == entry.real:
-                raise WatchError(
-                    f"watched folder {shown} is the same as {show_path(other.root)}", "remove one of the two"
-                )
-        entry.identity = (status.st_dev, status.st_ino)
-
-    def _schedule_native(self, entry: _Root) -> None:
+    def _schedule_native(self, entry: Root) -> None:
         """Raises Exhausted, WatchError."""
         try:
             if self._native is None or not self._native.healthy:
@@ -215,25 +181,26 @@ class Watcher:
                     self._native.end()
                 self._native = NativeObserver(self._on_desync)
                 self._native.start()
+            self._native.prove(entry.real)
             self._schedule(entry, self._native)
         except OSError as error:
             if error.errno in (errno.ENOSPC, errno.EMFILE):
                 raise Exhausted(entry.root, error.errno) from error
-            raise _unreachable(entry.root, error) from error
+            raise unreachable(entry.root, error) from error
         if isinstance(entry.emitter, NativeEmitter) and entry.emitter.unwatched[1] == errno.ENOSPC:
             self._unschedule(entry)
             raise Exhausted(entry.root, errno.ENOSPC)
 
-    def _schedule_poll(self, entry: _Root) -> None:
+    def _schedule_poll(self, entry: Root) -> None:
         try:
             if self._poll is None or not self._poll.healthy:
                 self._poll = PollObserver()
                 self._poll.start()
             self._schedule(entry, self._poll)
         except OSError as error:
-            raise _unreachable(entry.root, error) from error
+            raise unreachable(entry.root, error) from error
 
-    def _schedule(self, entry: _Root, observer: NativeObserver | PollObserver) -> None:
+    def _schedule(self, entry: Root, observer: NativeObserver | PollObserver) -> None:
         polled = isinstance(observer, PollObserver)
         entry.watch = observer.schedule(
             _Handler(self._box, entry, polled),
@@ -249,7 +216,7 @@ class Watcher:
         if entry is not None:
             self._unschedule(entry)
 
-    def _unschedule(self, entry: _Root) -> None:
+    def _unschedule(self, entry: Root) -> None:
         if entry.observer is not None and entry.watch is not None and entry.emitter in entry.observer.emitters:
             entry.observer.unschedule(entry.watch)
         entry.observer = entry.watch = entry.emitter = None
@@ -258,14 +225,16 @@ class Watcher:
         """In an emitter's thread, while no lock of ours is held."""
         for entry in list(self._roots.values()):
             if entry.real == real:
+                entry.hearing.doubt(time.monotonic())
                 self._box.desync(entry.root, b"", why)
 
 
 class _Handler(FileSystemEventHandler):
     """Runs in watchdog's dispatching thread: leaves a hint, nothing more."""
 
-    def __init__(self, box: HintBox, entry: _Root, polled: bool) -> None:
+    def __init__(self, box: HintBox, entry: Root, polled: bool) -> None:
         self._box = box
+        self._entry = entry
         self._root = entry.root
         self._prefix = entry.real.rstrip(b"/") + b"/"
         self._recursive = entry.recursive
@@ -276,6 +245,8 @@ class _Handler(FileSystemEventHandler):
         if not path.startswith(self._prefix) or path == self._prefix:
             return
         path = path[len(self._prefix) :]
+        if not self._polled and self._proves(path):
+            return
         if event.is_directory:
             if self._recursive:
                 self._box.desync(self._root, path, "a folder appeared")
@@ -284,42 +255,32 @@ class _Handler(FileSystemEventHandler):
             kind = HintKind.CREATED if self._polled else _KINDS.get(event.event_type, HintKind.CREATED)
             self._box.hint(self._root, path, kind)
 
-
-def _unreachable(root: bytes, error: OSError) -> WatchError:
-    return WatchError(
-        f"watched folder {show_path(root)} cannot be watched: {error.strerror}", "make it readable for this user"
-    )
-
-
-def _choose(entry: _Root) -> Backend:
-    if entry.wanted in ("native", "poll"):
-        return Backend(entry.wanted, "as configured")
-    try:
-        filesystem = filesystem_of(entry.real)
-    except OSError as error:
-        raise _unreachable(entry.root, error) from error
-    if filesystem.remote:
-        return Backend("poll", f"on {filesystem.name} inotify does not hear what others write")
-    return Backend("native", f"inotify hears all changes on {filesystem.name}")
+    def _proves(self, path: bytes) -> bool:
+        """Take in that we hear. True where the path is that of a proof, and no file of anybody's."""
+        hearing = self._entry.hearing
+        if b"/" in path or not is_proof(path):
+            hearing.stirred()
+            return False
+        hearing.heard(time.monotonic())
+        # `#12` may be a user's own file, and any program may make a file without a name
+        return path.startswith(COOKIE) or not os.path.lexists(self._prefix + path)
 
 
-def _trouble(entry: _Root) -> RootTrouble | None:
-    shown = show_path(entry.root)
-    try:
-        status = os.stat(entry.root)
-    except OSError as error:
-        return RootTrouble(entry.root, Trouble.MISSING, f"watched folder {shown}: {error.strerror}")
-    if entry.observer is None or entry.emitter is None:
-        return RootTrouble(entry.root, Trouble.NOT_ARMED, entry.failure or f"{shown} is not watched")
-    if (status.st_dev, status.st_ino) != entry.identity:
-        sentence = f"another folder or filesystem stands at {shown} now"
-        return RootTrouble(entry.root, Trouble.REPLACED, sentence)
-    if not (entry.observer.healthy and entry.emitter.is_alive()):
-        return RootTrouble(entry.root, Trouble.DEAD, f"the thread that watches {shown} ended")
-    if isinstance(entry.emitter, SlowingPollingEmitter) and entry.emitter.failing:
-        return RootTrouble(entry.root, Trouble.MISSING, f"{shown} cannot be read just now")
-    if isinstance(entry.emitter, NativeEmitter) and entry.emitter.unwatched[1] == errno.ENOSPC:
-        return RootTrouble(entry.root, Trouble.PARTIAL, Exhausted(entry.root, errno.ENOSPC).sentence)
-    if entry.recursive and mounts_below(entry.real) != entry.mounts:
-        return RootTrouble(entry.root, Trouble.MOUNTS, f"a filesystem was mounted or unmounted below {shown}")
+def _prove(entry: Root) -> RootTrouble | None:
+    """Where it is time for it, make a change that the root's watch must report. A change that went unheard is told."""
+    if not isinstance(entry.emitter, NativeEmitter):
+        return None
+    now_s = time.monotonic()
+    wish = entry.hearing.wish(now_s)
+    if wish is Wish.DEAF:
+        entry.deaf = True
+        return RootTrouble(entry.root, Trouble.DEAF, f"changes in {show_path(entry.root)} are not heard any more")
+    if wish is Wish.PROOF:
+        entry.hearing.asked(now_s)
+        try:
+            prove(entry.real)
+        except Unprovable as error:
+            entry.hearing.silenced = str(error)
+        except OSError:
+            entry.hearing.unasked(now_s)
     return None

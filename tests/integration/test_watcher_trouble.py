@@ -222,5 +222,5 @@ def test_a_polled_root_that_cannot_be_read_any_more_is_missing_until_it_can() ->
         watcher.stop()
     """
     first, second = as_nobody(code, 0o700).splitlines()
-    assert "cannot be read just now" in first
+    assert "cannot be listed by this user" in first
     assert second == "[]"
