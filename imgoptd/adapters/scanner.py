@@ -1,63 +1,110 @@
-"""Walking a watched folder: every path below it, in order, with one descriptor open at a time."""
+"""Walking a watched folder: every entry below it with its stat, sorted by path, one descriptor open at a time."""
 
 from __future__ import annotations
 
 import errno
 import os
+import stat
 from collections.abc import Callable, Iterator
 
 from imgoptd.adapters.beneath import Folder
+from imgoptd.core.model import Identity
+from imgoptd.core.rescan import Kind, Seen
 
-_NO_FOLDER_ANY_MORE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
+NO_FOLDER_ANY_MORE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 """It vanished, or became a file or a link, since its parent was listed: no error, the next scan sees what is."""
+PIECE = 512
+"""Entries that are looked at with one opening of their folder, at most."""
+_NOWHERE = Identity(0, 0, 0, 0)
 
 
-def scan(
+def walk(
     folder: Folder,
     recursive: bool,
     skip_dir: Callable[[bytes], bool],
     on_error: Callable[[bytes, OSError], None],
     start: bytes = b"",
-) -> Iterator[bytes]:
-    """Yield the relative path of everything below `folder` that is no folder: files, links, FIFOs and so on.
+) -> Iterator[list[Seen]]:
+    """Yield in pieces, sorted by the bytes of the path, all that lies below `folder`, folders with a slash at the end.
 
     With `start` only what lies below that folder of it is walked; paths stay relative to `folder`.
 
-    Of each folder its files come first, then its folders depth first, both sorted by name (bytes). A folder for which
-    `skip_dir(path)` is true is not entered, nor is a symbolic link ever; a filesystem mounted below the root is. What
-    is held in memory is the listing of the folders on the way down; no descriptor is open while the caller works, so it
-    may stop anywhere. A folder that cannot be read is reported by `on_error(path, error)` (`b""` is the root) and left
-    out.
+    Entries are looked at by fstatat beneath the held folder. A folder for which `skip_dir(path)` is true is not
+    entered, nor is a symbolic link ever; a filesystem mounted below the root is. What is held in memory is what is
+    still to come of the listings of the folders on the way down; no descriptor is open while the caller works, so it
+    may stop anywhere. A folder that cannot be read is reported by `on_error(path, error)` (`b""` is the root) and
+    comes as UNLISTED, as one that has just vanished does.
     """
-    pending = [start]
-    while pending:
-        path = pending.pop()
-        try:
-            files, folders = _list(folder, path)
-        except OSError as error:
-            if not path or error.errno not in _NO_FOLDER_ANY_MORE:
-                on_error(path, error)
-            continue
-        prefix = path + b"/" if path else b""
-        for name in files:
-            yield prefix + name
-        if recursive:
-            below = (prefix + name for name in folders)
-            pending.extend(reversed([child for child in below if not skip_dir(child)]))
+    listing = _entered(folder, start, on_error)
+    yield [listing[0]]
+    levels = [(start + b"/" if start else b"", listing[1])]
+    while levels:
+        prefix, names = levels[-1]
+        if not names:
+            levels.pop()
+        elif names[-1].endswith(b"/"):
+            path = prefix + names.pop()
+            if recursive and not skip_dir(path[:-1]):
+                mark, below = _entered(folder, path[:-1], on_error)
+                yield [mark]
+                levels.append((path, below))
+        elif piece := _look(folder, prefix, _files(names), on_error):
+            yield piece
 
 
-def _list(folder: Folder, path: bytes) -> tuple[list[bytes], list[bytes]]:
-    """The names of the non-folders and of the folders in the folder at `path`, each sorted. Raises OSError."""
-    files: list[bytes] = []
-    folders: list[bytes] = []
-    fd = folder.open_folder(path)
+def _entered(folder: Folder, path: bytes, on_error: Callable[[bytes, OSError], None]) -> tuple[Seen, list[bytes]]:
+    """The entry of a folder, and the names in it in reverse order, so that the next is at the end."""
+    shown = path + b"/" if path else b""
+    names: list[bytes] = []
     try:
-        with os.scandir(fd) as entries:
-            for entry in entries:
-                target = folders if entry.is_dir(follow_symlinks=False) else files
-                target.append(os.fsencode(entry.name))
-    finally:
-        os.close(fd)
-    files.sort()
-    folders.sort()
-    return files, folders
+        fd = folder.open_folder(path)
+        try:
+            status = os.fstat(fd)
+            with os.scandir(fd) as entries:
+                for entry in entries:
+                    name = os.fsencode(entry.name)
+                    names.append(name + b"/" if entry.is_dir(follow_symlinks=False) else name)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if not path or error.errno not in NO_FOLDER_ANY_MORE:
+            on_error(path, error)
+        return Seen(shown, Kind.UNLISTED, _NOWHERE), []
+    names.sort(reverse=True)
+    return Seen(shown, Kind.LISTED, Identity(status.st_dev, status.st_ino, 0, 0)), names
+
+
+def _files(names: list[bytes]) -> list[bytes]:
+    """Take the names up to the next folder, PIECE of them at most, off the end."""
+    taken: list[bytes] = []
+    while names and len(taken) < PIECE and not names[-1].endswith(b"/"):
+        taken.append(names.pop())
+    return taken
+
+
+def _look(folder: Folder, prefix: bytes, names: list[bytes], on_error: Callable[[bytes, OSError], None]) -> list[Seen]:
+    """What the names are. Those that vanished meanwhile are left out; what may not be seen ends with UNLISTED."""
+    piece: list[Seen] = []
+    try:
+        fd = folder.open_folder(prefix[:-1])
+        try:
+            for name in names:
+                try:
+                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                piece.append(_seen(prefix + name, status))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        if not prefix or error.errno not in NO_FOLDER_ANY_MORE:
+            on_error(prefix[:-1], error)
+        piece.append(Seen(prefix, Kind.UNLISTED, _NOWHERE))
+    return piece
+
+
+def _seen(path: bytes, status: os.stat_result) -> Seen:
+    mode = status.st_mode
+    kind = Kind.REGULAR if stat.S_ISREG(mode) else Kind.SYMLINK if stat.S_ISLNK(mode) else Kind.OTHER
+    identity = Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+    return Seen(path, kind, identity, stat.S_IMODE(mode), status.st_nlink, status.st_uid, status.st_ctime_ns)

@@ -47,6 +47,7 @@ class Engine:
             e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root, event.since_ns),
             e.ScanStarted: lambda turn, event: self.intake.scan_started(event.root),
             e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root, event.complete),
+            e.StoodBefore: lambda turn, event: self.intake.stood_before(turn, event.root, event.files),
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
             e.WorkerStarted: self._worker_started,

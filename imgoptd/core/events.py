@@ -15,6 +15,7 @@ from imgoptd.core.model import (
     Look,
     Outcome,
 )
+from imgoptd.core.rescan import Stood
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,14 @@ class ScanFinished:
     root: bytes
     complete: bool = True
     """False: the folder went out of reach, so that there may be more than was found."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoodBefore:
+    """Files that a folder's first scan found, and of which a stat alone told that they stood there before."""
+
+    root: bytes
+    files: tuple[Stood, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +237,7 @@ Event = (
     | BaselineStarted
     | ScanStarted
     | ScanFinished
+    | StoodBefore
     | Looked
     | Recovered
     | WorkerStarted

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.finished import (
+    EXISTING,
+    HARD_LINKED,
+    NO_IDENTITY,
+    NOT_A_FILE,
+    PROTECTED,
+    SYMLINK,
+    VANISHED,
+    finished,
+    untouchable,
+)
 from imgoptd.core.job import Stage
 from imgoptd.core.jobs import Jobs, again
 from imgoptd.core.model import (
@@ -16,24 +28,18 @@ from imgoptd.core.model import (
     FileRecord,
     FileRef,
     HintKind,
-    Identity,
     JobState,
     Lease,
     Look,
 )
+from imgoptd.core.rescan import Stood
 from imgoptd.core.settle import Candidate, Settler
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_path
 from imgoptd.core.turn import Turn
 
 BUSY_LOOKS_OF_THE_IMPATIENT = 4
-NO_IDENTITY = Identity(0, 0, 0, 0)
-EXISTING = "existing"
-PROTECTED = "protected"
-HARD_LINKED = "hard-linked"
-VANISHED = "vanished"
-SYMLINK = "symlink"
-NOT_A_FILE = "not-a-file"
+EXISTING_DETAIL = "it stood here before the folder was first watched"
 
 WAITING = (Stage.UNPROBED, Stage.READY, Stage.WAITING)
 
@@ -94,6 +100,20 @@ class Intake:
         if not complete:
             self._baselines.pop(root, None)  # it is begun anew when the folder is found again
         self._end_baseline(turn, root)
+
+    def stood_before(self, turn: Turn, root: bytes, files: Sequence[Stood]) -> None:
+        """The first scan found these: left alone by what their stat told, without a look at each of a million."""
+        folder = self.folders.get(root)
+        for path, identity, uid in files:
+            ref = FileRef(root, path)
+            if folder is None or folder.optimize_existing or self._knows(ref):
+                self.attend(turn, ref, HintKind.FOUND)
+                continue
+            record = FileRecord(ref, identity, JobState.SETTLING, uid=uid)
+            self._story.move(turn, record, JobState.SKIPPED, EXISTING, EXISTING_DETAIL)
+
+    def _knows(self, ref: FileRef) -> bool:
+        return ref in self.settler.candidates or ref in self.jobs.by_ref
 
     def _end_baseline(self, turn: Turn, root: bytes) -> None:
         """The first scan is taken when everything it found was looked at: a crash before that begins it anew."""
@@ -178,8 +198,7 @@ class Intake:
         if not fresh and not retry and not folder.optimize_existing and self._stood_before(ref, look, known):
             self.settler.drop(ref)
             record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
-            detail = "it stood here before the folder was first watched"
-            self._story.move(turn, record, JobState.SKIPPED, EXISTING, detail)
+            self._story.move(turn, record, JobState.SKIPPED, EXISTING, EXISTING_DETAIL)
         elif look.kind is not FileKind.REGULAR or look.identity is None:
             self.settler.drop(ref)
             self._not_regular(turn, ref, look, known, candidate)
@@ -205,17 +224,9 @@ class Intake:
         return known.reason == EXISTING and known.identity == NO_IDENTITY and look.identity is not None
 
     def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:
-        """Does the store know exactly this content as finished?"""
-        if known.identity != look.identity or known.state not in FINAL_STATES:
-            return False
-        if known.reason in (PROTECTED, HARD_LINKED):
-            # Rights and links leave no trace in the identity: judged again each time.
-            return _untouchable(look) == known.reason
-        if known.state is JobState.QUARANTINED and not self._patient:
-            return False  # a run of its own tries everything anew, and says by its exit status what still fails
-        if known.reason == VANISHED:
-            return False  # it was moved away before it was worked on, and is back
-        return known.reason != EXISTING or not (live or folder.optimize_existing)
+        """Does the store know exactly this content as finished? A live hint says that somebody writes it now."""
+        spare = not (live or folder.optimize_existing)
+        return finished(known, look.identity, _untouchable(look), patient=self._patient, spare_existing=spare)
 
     def _settled_before(self, known: FileRecord | None, look: Look) -> bool:
         """A file that was queued and has not changed since needs no second settling, if nobody writes to it now."""
@@ -266,10 +277,10 @@ class Intake:
             attempts=known.attempts if known is not None and same and known.state not in FINAL_STATES else 0,
             bytes_before=look.identity.size,
         )
-        untouchable = _untouchable(look)
-        if untouchable == PROTECTED:
+        why = _untouchable(look)
+        if why == PROTECTED:
             self._skip(turn, record, PROTECTED, "it is read-only or immutable")
-        elif untouchable == HARD_LINKED:
+        elif why == HARD_LINKED:
             detail = f"it has {look.nlink} hard links; replacing one would part it from the others"
             self._skip(turn, record, HARD_LINKED, detail)
         elif look.identity.size == 0:
@@ -287,6 +298,4 @@ class Intake:
 
 
 def _untouchable(look: Look) -> str:
-    if look.immutable or not look.mode & 0o222:
-        return PROTECTED
-    return HARD_LINKED if look.nlink > 1 else ""
+    return untouchable(look.mode, look.nlink, immutable=look.immutable)

@@ -10,10 +10,11 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from imgoptd.adapters.control import NotSeen, NotWatched
+from imgoptd.adapters.look import identity_of
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
-from imgoptd.core.intake import NOT_A_FILE, SYMLINK, VANISHED
+from imgoptd.core.finished import NOT_A_FILE, SYMLINK, VANISHED, same_content
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import FileRecord, FileRef, JobState
 from imgoptd.core.shape import AGES_S, shape
@@ -62,7 +63,6 @@ class Backend:
         running = max(1, min(inputs.workers_max, wanted))
         done = self._counts()
         saved = _bytes(counts["bytes_before"], counts["bytes_after"])
-        troubles = self._folders.troubles()
         return {
             "state": "draining" if engine.dispatcher.draining else "running",
             "generation": engine.generation,
@@ -106,10 +106,7 @@ class Backend:
                 "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
             },
             "store": {"trouble": self._store_trouble()},
-            "folders": [
-                {"path": watch.path, "profile": watch.profile, "trouble": troubles.get(watch.path, "")}
-                for watch in self._folders.roots()
-            ],
+            "folders": self._folders.shown(),
         }
 
     def _counts(self) -> dict[str, int]:
@@ -303,7 +300,7 @@ def _is_about_now(record: FileRecord) -> bool:
     except OSError:
         return True  # gone or unreachable: the row is all there is
     if record.identity.ino:
-        return record.identity == (status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        return same_content(record.identity, identity_of(status))
     # Of what could not be opened there is no identity; its kind must do.
     if record.reason == SYMLINK:
         return stat.S_ISLNK(status.st_mode)

@@ -4,52 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import itertools
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
 
 from imgoptd.adapters import replace as swap
 from imgoptd.adapters.beneath import Folder, KernelTooOld
 from imgoptd.adapters.journald import Log
-from imgoptd.adapters.scanner import scan
-from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.watcher import Trouble, Watcher, WatchError
 from imgoptd.config.rules import PathRules
 from imgoptd.config.schema import Watch
 from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind, Intent
-from imgoptd.core.recovery import records_after
 from imgoptd.core.text import show_path
 from imgoptd.daemon.patience import patiently
+from imgoptd.daemon.scans import Scans
+from imgoptd.daemon.unfinished import Unfinished
+from imgoptd.daemon.watched import Watched
 
 CLOCK_REALTIME_COARSE = 5
 """The clock that the kernel stamps files with (clock_gettime(2)); the finer one runs up to a tick ahead of it."""
-SCAN_BATCH = 512
-SCAN_PAUSE_S = 0.02
-OUT_OF_REACH = frozenset({Trouble.MISSING, Trouble.REPLACED, Trouble.NOT_ARMED})
+OUT_OF_REACH = frozenset({Trouble.MISSING, Trouble.REPLACED, Trouble.FORBIDDEN, Trouble.NOT_ARMED})
 CHECK_S = 2.0
 """How often the folders are checked for being lost or found."""
 
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class _Root:
-    watch: Watch
-    rules: PathRules
-    folder: Folder | None = None
-    """Let go of, never closed: a thread may still be using it, and its descriptor's number would soon be another's."""
-    trouble: str = ""
-    """Why it is not watched now; empty: all is well."""
-    scan: asyncio.Task[None] | None = None
-    """The last scan of the whole folder."""
 
 
 class Folders:
@@ -63,23 +47,31 @@ class Folders:
         log: Log,
         watcher: Watcher | None,
         has_room: Callable[[], bool],
+        patient: bool = True,
     ) -> None:
-        """`watcher` is None where the folders are only scanned. `has_room`: may a scan bring in more candidates now?"""
+        """`watcher` is None where the folders are only scanned. `has_room`: may a scan bring in more candidates now?
+
+        Not `patient`: what failed before, and what stood there before, is treated as new (`--once`).
+        """
         self._post = post
-        self._tasks = tasks
         self._edge = edge
         self._store = store
         self._log = log
         self._watcher = watcher
-        self._has_room = has_room
-        self._roots: dict[bytes, _Root] = {}
-        self._unfinished: dict[FileRef, Intent] = {}
-        """Replaces whose names are still to be put right, by file."""
-        self._finishing = asyncio.Lock()
-        """One at a time puts names right: a folder that is found again and a look at a file of it may both want to."""
+        self._roots: dict[bytes, Watched] = {}
+        self._unfinished = Unfinished(store, log, self._in_thread, self._place)
         self._changing = asyncio.Lock()
         """Arming and letting go: a reload and the regular check would stumble over each other."""
-        self._scans: set[asyncio.Task[None]] = set()
+        self._scans = Scans(
+            post,
+            tasks,
+            self._in_thread,
+            store=store,
+            log=log,
+            watcher=watcher,
+            has_room=has_room,
+            patient=patient,
+        )
 
     def folder(self, root: bytes) -> Folder | None:
         """The held folder, or None while it is out of reach."""
@@ -113,13 +105,24 @@ class Folders:
     def roots(self) -> list[Watch]:
         return [known.watch for known in self._roots.values()]
 
-    # ---- coming and going -------------------------------------------------------------------------------------------
+    def shown(self) -> list[dict[str, object]]:
+        """Each folder for `status`: how it is watched and why so, and what is wrong or being made good."""
+        return [self._shown(known) for known in self._roots.values()]
 
-    async def load_intents(self) -> int:
-        """Take in the replaces that were under way when the daemon last ended; they are put right as folders come."""
-        intents = await self._store.intents()
-        self._unfinished.update({intent.ref: intent for intent in intents})
-        return len(intents)
+    def _shown(self, known: Watched) -> dict[str, object]:
+        watch = known.watch
+        watcher = self._watcher
+        backend = watcher.backend_of(watch.path) if watcher is not None and watcher.knows(watch.path) else None
+        return {
+            "path": watch.path,
+            "profile": watch.profile,
+            "trouble": known.trouble,
+            "backend": backend.name if backend is not None else "none",
+            "why": backend.why if backend is not None else "it is not watched",
+            "rescan": known.rescan,
+        }
+
+    # ---- coming and going -------------------------------------------------------------------------------------------
 
     async def apply(self, watches: Sequence[Watch]) -> None:
         """Watch just these: new ones are armed and scanned, gone ones let go, changed ones changed."""
@@ -136,13 +139,12 @@ class Folders:
                 continue
             if known is not None:
                 await self._drop(known)
-            self._roots[path] = _Root(watch, PathRules.of(watch))
+            self._roots[path] = Watched(watch, PathRules.of(watch))
             await self._arm(self._roots[path], first=True)
 
     def close(self) -> None:
         """End the scans under way."""
-        for task in self._scans:
-            task.cancel()
+        self._scans.close()
 
     async def watch_over(self) -> None:
         """Forever: notice folders that were lost, and arm them again when they are back."""
@@ -159,14 +161,17 @@ class Folders:
         for root, known in list(self._roots.items()):
             trouble = troubles.get(root)
             if trouble is None and known.folder is not None:
+                await self._scans.look_again(known)
                 continue
             if trouble is not None and known.folder is not None:
-                if trouble.kind in OUT_OF_REACH:
+                if trouble.kind is Trouble.REPLACED:
                     self._lost(known, trouble.sentence)
+                elif trouble.kind in OUT_OF_REACH:
+                    known.folder = None  # arming fails now, and says why
                 else:
                     text = f"{trouble.sentence}; it is watched anew"
                     self._log.say("warning", text, 4, ROOT=show_path(root))
-            await self._arm(known, first=False)
+            await self._arm(known, first=False, why=trouble.sentence if trouble else "")
 
     def hear(self) -> None:
         """Take in what the watcher has heard."""
@@ -181,19 +186,18 @@ class Folders:
             known = self._roots.get(desync.root)
             if known is None or (desync.path and known.rules.ignores_dir(desync.path) is not None):
                 continue
-            if not desync.path:
-                text = f"{show_path(desync.root)} is scanned again: {desync.why}"
-                self._log.say("desync", text, 5, ROOT=show_path(desync.root), REASON=desync.why)
-            kind = HintKind.ARRIVED if desync.path else HintKind.FOUND
-            self._begin_scan(known, desync.path, kind)
+            if desync.path:
+                self._scans.below(known, desync.path, HintKind.ARRIVED)
+            else:
+                self._scans.desynced(known, desync.why)
 
-    async def _arm(self, known: _Root, *, first: bool) -> None:
+    async def _arm(self, known: Watched, *, first: bool, why: str = "") -> None:
         """Hold, watch, recover, scan: in this order, so that nothing falls between."""
         since_ns = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
         try:
             folder = await self._in_thread(lambda: Folder(known.watch.path))
             if self._watcher is not None:
-                await self._in_thread(partial(self._watch, self._watcher, known.watch, first=first))
+                await self._in_thread(partial(self._watch, self._watcher, known, first=first))
             status = await self._in_thread(lambda: os.stat(known.watch.path))
             if (status.st_dev, status.st_ino) != folder.identity:
                 raise OSError(errno.ESTALE, "it was replaced just now")
@@ -207,25 +211,29 @@ class Folders:
         known.folder = folder
         if known.trouble:
             self._found(known)
-        refs = [ref for ref in self._unfinished if ref.root == known.watch.path]
-        await self.finish_replaces(refs)
+        await self.finish_replaces(self._unfinished.of(known.watch.path))
+        known.baseline_ns = None
         if not await patiently(lambda: self._store.has_baseline(known.watch.path), self._log):
+            known.baseline_ns = since_ns
             self._post(e.BaselineStarted(known.watch.path, since_ns))
         # What the watcher asked for when it was armed again may have been heard too early, while no folder was held.
-        self._begin_scan(known, b"", HintKind.FOUND)
+        self._scans.whole(known, why)
 
-    def _watch(self, watcher: Watcher, watch: Watch, *, first: bool) -> None:
+    def _watch(self, watcher: Watcher, known: Watched, *, first: bool) -> None:
         """In a thread. Raises WatchError."""
-        if first:
+        watch = known.watch
+        if first or not watcher.knows(watch.path):
             watcher.arm(watch.path, watch.recursive, watch.backend)
         else:
             watcher.rearm(watch.path)
         backend = watcher.backend_of(watch.path)
-        if backend.name == "poll":
-            text = f"{show_path(watch.path)} is polled: {backend.why}"
+        polled = backend.why if backend.name == "poll" else ""
+        if polled and polled != known.polled:
+            text = f"{show_path(watch.path)} is polled: {polled}"
             self._log.say("warning", text, 5 if watch.backend == "poll" else 4, ROOT=show_path(watch.path))
+        known.polled = polled
 
-    async def _drop(self, known: _Root) -> None:
+    async def _drop(self, known: Watched) -> None:
         if self._watcher is not None:
             watcher = self._watcher
             await self._in_thread(lambda: watcher.disarm(known.watch.path))
@@ -233,7 +241,7 @@ class Folders:
         if known.scan is not None:
             known.scan.cancel()
 
-    def _lost(self, known: _Root, sentence: str) -> None:
+    def _lost(self, known: Watched, sentence: str) -> None:
         if known.trouble != sentence:
             known.trouble = sentence
             mend = "bring it back, or take it out of the configuration"
@@ -241,110 +249,30 @@ class Folders:
             self._log.say("folder-lost", text, 3, ROOT=show_path(known.watch.path))
         known.folder = None
 
-    def _found(self, known: _Root) -> None:
+    def _found(self, known: Watched) -> None:
         text = f"{show_path(known.watch.path)} is watched again and scanned for what came meanwhile"
         self._log.say("folder-found", text, 5, ROOT=show_path(known.watch.path))
         known.trouble = ""
 
-    # ---- scanning ---------------------------------------------------------------------------------------------------
-
-    def _begin_scan(self, known: _Root, start: bytes, kind: HintKind) -> None:
-        if known.folder is None:
-            return  # it is scanned when it is found again
-        if not start:
-            self._post(e.ScanStarted(known.watch.path))
-        task = self._tasks.create_task(self._scan(known, start, kind))
-        self._scans.add(task)
-        task.add_done_callback(self._scans.discard)
-        if not start:
-            # An older scan of the same folder is superseded, and must not report its end as this one's.
-            if known.scan is not None:
-                known.scan.cancel()
-            known.scan = task
-
-    async def _scan(self, known: _Root, start: bytes, kind: HintKind) -> None:
-        """Hint at every file below `start`, in batches, no faster than the engine takes them in."""
-        root, folder, rules = known.watch.path, known.folder, known.rules
-        assert folder is not None
-        complete = True
-
-        def failed(path: bytes, error: OSError) -> None:
-            nonlocal complete
-            complete = complete and path != start
-            self._say_unreadable(root, path, error)
-
-        walk = scan(folder, known.watch.recursive, lambda path: bool(rules.ignores_dir(path)), failed, start)
-        try:
-            while batch := await self._in_thread(lambda: _take(walk, rules)):
-                for path in batch:
-                    self._post(e.Hinted(FileRef(root, path), kind))
-                while not self._has_room():  # noqa: ASYNC110  # room comes by turns of the loop, which signal nothing
-                    await asyncio.sleep(SCAN_PAUSE_S)
-        except OSError as error:
-            complete = False
-            text = f"scan of {show_path(root)} stopped: {error.strerror or error}"
-            self._log.say("warning", text, 4, ROOT=show_path(root))
-        if not start:
-            self._post(e.ScanFinished(root, complete and known.folder is folder))
-
-    def _say_unreadable(self, root: bytes, path: bytes, error: OSError) -> None:
-        where = show_path(root.rstrip(b"/") + b"/" + path)
-        text = f"the folder {where} cannot be read ({error.strerror}): give this user r and x on it, or exclude it"
-        self._log.say("warning", text, 4, ROOT=show_path(root))
-
     # ---- replaces that were interrupted -----------------------------------------------------------------------------
 
     def keep_unfinished(self, intent: Intent) -> None:
-        """The names of this replace could not be put right now; it is tried again before the file is next looked at."""
-        self._unfinished[intent.ref] = intent
+        """As in Unfinished."""
+        self._unfinished.keep(intent)
 
     async def finish_replaces(self, refs: Sequence[FileRef]) -> dict[FileRef, str]:
-        """Put the names of interrupted replaces right, and make durable what came of them.
+        """As in Unfinished."""
+        return await self._unfinished.finish(refs)
 
-        Returns those for which it could not be done now, with the reason.
-        """
-        unsettled: dict[FileRef, str] = {}
-        for ref in refs:
-            if ref not in self._unfinished:
-                continue
-            async with self._finishing:
-                trouble = await self._finish_replace(ref)
-            if trouble:
-                self._log.say("warning", f"{show_path(ref.full)}: {trouble}", 4, PATH=show_path(ref.full))
-                unsettled[ref] = trouble
-        return unsettled
+    async def load_intents(self) -> int:
+        """As in Unfinished."""
+        return await self._unfinished.load()
 
-    async def _finish_replace(self, ref: FileRef) -> str:
-        """Empty when it is done; else why it could not be."""
-        intent = self._unfinished.get(ref)
-        known_root = self._roots.get(ref.root)
-        if intent is None:
-            return ""  # done just before
-        if known_root is None or known_root.folder is None:
-            return "its watched folder is out of reach"
-        recovery = await self._in_thread(partial(swap.recover, known_root.folder, intent))
-        if not recovery.settled:
-            return recovery.sentence
-        known = await self._store.file(ref)
-        profile = known_root.watch.settings.profile
-        records = records_after(intent, known, recovery.finished, recovery.identity, recovery.sentence, profile)
-        try:
-            await self._store.commit(records)
-        except StoreError as error:
-            return str(error)  # to put the names right once more does no harm
-        del self._unfinished[ref]
-        return ""
+    def _place(self, root: bytes) -> tuple[Folder, str] | None:
+        known = self._roots.get(root)
+        if known is None or known.folder is None:
+            return None
+        return known.folder, known.watch.settings.profile
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)
-
-
-def _take(walk: Iterator[bytes], rules: PathRules) -> list[bytes]:
-    """The next paths of a walk that the rules let through; empty at its end."""
-    batch: list[bytes] = []
-    while not batch:
-        taken = list(itertools.islice(walk, SCAN_BATCH))
-        if not taken:
-            return []
-        batch = [path for path in taken if rules.ignores(path) is None]
-    return batch

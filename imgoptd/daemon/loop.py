@@ -55,6 +55,11 @@ class Loop:
         self._inbox.append(event)
         self._wake.set()
 
+    @property
+    def waiting(self) -> int:
+        """Events that no turn has taken yet."""
+        return len(self._inbox)
+
     def stop(self) -> None:
         """Leave after the turn under way, whatever is still to do."""
         self.stopped = True

@@ -34,8 +34,8 @@ from imgoptd.daemon.loop import Loop
 from imgoptd.daemon.policy import configured
 from imgoptd.daemon.supervisor import Supervisor
 
-CANDIDATES_MOST = 20_000
-"""A scan waits while more files than this are being looked at or are queued unprobed."""
+CANDIDATES_MOST, EVENTS_MOST = 20_000, 64
+"""A scan waits while more files than this are being looked at or are queued unprobed, or more events wait."""
 EDGE_THREADS = 4
 NOBODY_UID = 65534
 """Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
@@ -59,7 +59,7 @@ class Service:
         self._generation = 1
         self._stops = 0
         self._begun = False
-        """All folders were armed and what the last run left was taken in."""
+        """All folders were armed, and what the last run left was taken in."""
         self._reloading = asyncio.Lock()
         self._ping_every_s = notify.watchdog_interval_s()
         self._pinged_s = self._status_s = 0.0
@@ -132,7 +132,8 @@ class Service:
             store=store,
             log=self._log,
             watcher=self._watcher,
-            has_room=lambda: self._engine.unfinished() < CANDIDATES_MOST,
+            has_room=lambda: self._engine.unfinished() < CANDIDATES_MOST and self._turns.waiting < EVENTS_MOST,
+            patient=not self._once,
         )
         self._supervisor = Supervisor(
             self._turns.post,

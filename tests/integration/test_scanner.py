@@ -6,13 +6,14 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from imgoptd.adapters.beneath import Folder
-from imgoptd.adapters.scanner import scan
+from imgoptd.adapters.scanner import PIECE, walk
+from imgoptd.core.rescan import Kind, Seen
 from tests.replacing import PROJECT
 
 
@@ -20,12 +21,16 @@ def nothing(path: bytes) -> bool:
     return False
 
 
+def files(pieces: Iterator[list[Seen]]) -> Iterator[bytes]:
+    return (seen.path for piece in pieces for seen in piece if seen.kind < Kind.LISTED)
+
+
 def found(
     root: Path, recursive: bool = True, skip: Callable[[bytes], bool] = nothing
 ) -> tuple[list[bytes], list[tuple[bytes, OSError]]]:
     errors: list[tuple[bytes, OSError]] = []
     with Folder(os.fsencode(root)) as folder:
-        paths = list(scan(folder, recursive, skip, lambda path, error: errors.append((path, error))))
+        paths = list(files(walk(folder, recursive, skip, lambda path, error: errors.append((path, error)))))
     return paths, errors
 
 
@@ -37,9 +42,33 @@ def plant(root: Path, *paths: bytes) -> None:
             pass
 
 
-def test_files_come_before_folders_and_both_by_name(tmp_path: Path) -> None:
-    plant(tmp_path, b"b", b"a", b"z/1", b"m/n/2", b"m/n/1", b"m/a", b"m.jpg")
-    assert found(tmp_path) == ([b"a", b"b", b"m.jpg", b"m/a", b"m/n/1", b"m/n/2", b"z/1"], [])
+def test_entries_come_in_the_order_of_the_bytes_of_their_paths(tmp_path: Path) -> None:
+    paths = [b"b", b"a", b"z/1", b"m/n/2", b"m/n/1", b"m/a", b"m.jpg", b"m0", b"m-", b"m/n.x", b"\xff/\xff"]
+    plant(tmp_path, *paths)
+    assert found(tmp_path) == (sorted(paths), [])
+    with Folder(os.fsencode(tmp_path)) as folder:
+        whole = [seen.path for piece in walk(folder, True, nothing, lambda path, error: None) for seen in piece]
+    assert whole == sorted([*paths, b"", b"m/", b"m/n/", b"z/", b"\xff/"])
+
+
+def test_an_entry_carries_what_a_stat_of_it_shows(tmp_path: Path) -> None:
+    plant(tmp_path, b"sub/a")
+    (tmp_path / "sub" / "a").write_bytes(b"12345")
+    (tmp_path / "sub" / "a").chmod(0o440)
+    status = (tmp_path / "sub" / "a").stat()
+    with Folder(os.fsencode(tmp_path)) as folder:
+        [[_], [_], [seen]] = walk(folder, True, nothing, lambda path, error: None)
+    identity = (status.st_dev, status.st_ino, 5, status.st_mtime_ns)
+    assert seen == (b"sub/a", Kind.REGULAR, identity, 0o440, 1, status.st_uid, status.st_ctime_ns)
+
+
+def test_a_long_folder_comes_in_pieces_and_each_is_looked_at_when_its_time_comes(tmp_path: Path) -> None:
+    plant(tmp_path, *(b"%04d" % number for number in range(PIECE + 10)))
+    with Folder(os.fsencode(tmp_path)) as folder:
+        pieces = walk(folder, True, nothing, lambda path, error: None)
+        assert [len(next(pieces)), len(next(pieces))] == [1, PIECE]
+        (tmp_path / f"{PIECE:04d}").unlink()
+        assert [len(piece) for piece in pieces] == [9]
 
 
 def test_names_that_are_not_utf8_or_hold_newlines_are_found(tmp_path: Path) -> None:
@@ -72,7 +101,7 @@ def test_a_folder_that_vanishes_or_becomes_a_link_meanwhile_is_no_error(tmp_path
     plant(tmp_path, b"a", b"gone/b", b"swapped/c", b"z/d")
     errors: list[bytes] = []
     with Folder(os.fsencode(tmp_path)) as folder:
-        paths = scan(folder, True, nothing, lambda path, error: errors.append(path))
+        paths = files(walk(folder, True, nothing, lambda path, error: errors.append(path)))
         assert next(paths) == b"a"
         shutil.rmtree(tmp_path / "gone")
         shutil.rmtree(tmp_path / "swapped")
@@ -82,14 +111,12 @@ def test_a_folder_that_vanishes_or_becomes_a_link_meanwhile_is_no_error(tmp_path
 
 
 def test_no_descriptor_is_open_between_two_paths(tmp_path: Path) -> None:
-    plant(tmp_path, b"/".join([b"deep"] * 60) + b"/a", b"b")
+    plant(tmp_path, b"/".join([b"deep"] * 60) + b"/a")
     with Folder(os.fsencode(tmp_path)) as folder:
         before = len(os.listdir("/proc/self/fd"))
-        paths = scan(folder, True, nothing, lambda path, error: None)
-        for _ in range(2):
-            next(paths)
-            assert len(os.listdir("/proc/self/fd")) == before
-        assert list(paths) == []
+        pieces = walk(folder, True, nothing, lambda path, error: None)
+        open_each_time = {len(os.listdir("/proc/self/fd")) for _ in pieces}
+    assert open_each_time == {before}
 
 
 def test_a_path_too_long_for_the_kernel_is_reported_and_the_rest_found(tmp_path: Path) -> None:
@@ -113,15 +140,23 @@ def test_a_path_too_long_for_the_kernel_is_reported_and_the_rest_found(tmp_path:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become another user")
 def test_a_folder_that_may_not_be_read_is_reported_and_left_out(tmp_path: Path) -> None:
     code = (
-        "import os, sys\nfrom imgoptd.adapters.beneath import Folder\nfrom imgoptd.adapters.scanner import scan\n"
+        "import os, sys\nfrom imgoptd.adapters.beneath import Folder\nfrom imgoptd.adapters.scanner import walk\n"
         "folder = Folder(os.fsencode(sys.argv[1]))\n"
         "os.setresgid(65534, 65534, 65534)\nos.setresuid(65534, 65534, 65534)\n"
         "say = lambda path, error: print('error', path, error.strerror)\n"
-        "for path in scan(folder, True, lambda path: False, say): print(path)\n"
+        "for piece in walk(folder, True, lambda path: False, say):\n"
+        "    for seen in piece: print(seen.path, seen.kind.name)\n"
     )
     plant(tmp_path, b"a", b"closed/b", b"z/c")
     tmp_path.chmod(0o755)
     (tmp_path / "closed").chmod(0o700)
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=30)
-    assert done.stdout.splitlines() == ["b'a'", "error b'closed' Permission denied", "b'z/c'"], done.stderr
+    assert done.stdout.splitlines() == [
+        "b'' LISTED",
+        "b'a' REGULAR",
+        "error b'closed' Permission denied",
+        "b'closed/' UNLISTED",
+        "b'z/' LISTED",
+        "b'z/c' REGULAR",
+    ], done.stderr

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from imgoptd.core import commands as c
 from imgoptd.core.engine import Engine
+from imgoptd.core.finished import EXISTING
 from imgoptd.core.fleet import WorkerState
-from imgoptd.core.intake import EXISTING
 from imgoptd.core.job import Stage
 from imgoptd.core.model import FINAL_STATES, JobState
 

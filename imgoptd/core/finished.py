@@ -1,0 +1,56 @@
+"""Does the store say all there is to say of a file that stands at a path? One rule for looks and for rescans."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from imgoptd.core.model import FINAL_STATES, Identity, JobState
+
+EXISTING = "existing"
+PROTECTED = "protected"
+HARD_LINKED = "hard-linked"
+VANISHED = "vanished"
+SYMLINK = "symlink"
+NOT_A_FILE = "not-a-file"
+
+NO_IDENTITY = Identity(0, 0, 0, 0)
+
+
+class Row(Protocol):
+    """What the store knows of a path, of a FileRecord and of shorter rows alike."""
+
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def state(self) -> JobState: ...
+    @property
+    def reason(self) -> str: ...
+
+
+def untouchable(mode: int, nlink: int, *, immutable: bool = False) -> str:
+    """Why a regular file is not ours to replace, by its rights and links; empty: nothing speaks against it."""
+    if immutable or not mode & 0o222:
+        return PROTECTED
+    return HARD_LINKED if nlink > 1 else ""
+
+
+def same_content(one: Identity, other: Identity) -> bool:
+    """Do both name the same content at one path? The device is left out: its number may change with each mount."""
+    return one[1:] == other[1:]
+
+
+def finished(row: Row, identity: Identity | None, why_untouchable: str, *, patient: bool, spare_existing: bool) -> bool:
+    """Does the row know exactly this content of a regular file as finished?
+
+    `spare_existing`: what stood there when the folder was first watched is still to be left alone. Not `patient`: a
+    run of its own, which tries what failed anew, so that its exit status tells what still fails.
+    """
+    if identity is None or row.state not in FINAL_STATES or not same_content(row.identity, identity):
+        return False
+    if row.reason in (PROTECTED, HARD_LINKED):
+        return why_untouchable == row.reason  # rights and links leave no trace in the identity
+    if row.state is JobState.QUARANTINED and not patient:
+        return False
+    if row.reason == VANISHED:
+        return False  # it was moved away before it was worked on, and is back
+    return row.reason != EXISTING or spare_existing

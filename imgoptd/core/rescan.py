@@ -1,0 +1,223 @@
+"""What a rescan has to draw attention to: what stands in a folder against what the store knows of it. Pure.
+
+Both come sorted by the bytes of the path, in pieces, so that a million files that are known and finished cost a
+comparison each: no look, no event, no write, and no more memory than a piece of either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+
+from imgoptd.core.finished import (
+    EXISTING,
+    NO_IDENTITY,
+    NOT_A_FILE,
+    SYMLINK,
+    VANISHED,
+    Row,
+    finished,
+    same_content,
+    untouchable,
+)
+from imgoptd.core.model import FINAL_STATES, Identity, JobState
+
+STEP = 4096
+"""Entries compared in one go, about."""
+EVERY_S = 3600.0
+REST = 100
+"""A pass that took long rests this many times as long: a hundredth of a core at most."""
+
+
+class Kind(IntEnum):
+    REGULAR = 0
+    SYMLINK = 1
+    OTHER = 2
+    LISTED = 3
+    """A folder, whose entries follow."""
+    UNLISTED = 4
+    """A folder that could not be listed, or not to its end: of what lies below no more is known."""
+
+
+class Seen(NamedTuple):
+    """One entry of a walk. The path of a folder ends with a slash (that of the root is empty), and is sorted so."""
+
+    path: bytes
+    kind: Kind
+    identity: Identity
+    mode: int = 0o644
+    nlink: int = 1
+    uid: int = 0
+    ctime_ns: int = 0
+
+
+class Known(Row, Protocol):
+    """What the store has of one path below the root."""
+
+    @property
+    def path(self) -> bytes: ...
+
+
+class Stood(NamedTuple):
+    """A file that stood there before its folder was first watched, and is to be left alone."""
+
+    path: bytes
+    identity: Identity
+    uid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How to judge."""
+
+    spare_existing: bool = True
+    """What stood there when the folder was first watched is left alone (`existing = "ignore"`)."""
+    baseline_ns: int | None = None
+    """Of the first scan of a folder that is to be spared: the file clock just before it was watched; 0: unknown."""
+    patient: bool = True
+    """As in core.finished."""
+    regular: bool = False
+    """One of those that are made now and then: the engine has all that is unfinished, and what is gone is forgotten."""
+
+
+@dataclass(slots=True)
+class Found:
+    """What one step came to."""
+
+    hints: list[bytes] = field(default_factory=list)
+    stood: list[Stood] = field(default_factory=list)
+    gone: list[bytes] = field(default_factory=list)
+    """Rows of files that are no more and that protect nothing: they may be forgotten."""
+
+
+class Merge:
+    """Feed `rows` whenever `wants_rows`, call `advance` until `over`."""
+
+    def __init__(self, terms: Terms, ignored: Callable[[bytes], bool], start: bytes = b"") -> None:
+        """`ignored`: do the folder's rules leave the path alone? `start`: only what lies below is merged."""
+        self._terms = terms
+        self._ignored = ignored
+        self._prefix = start + b"/" if start else b""
+        self._seen: Sequence[Seen] = ()
+        self._at_seen = 0
+        self._rows: Sequence[Known] = ()
+        self._at_row = 0
+        self._rows_over = False
+        self._blind: bytes | None = None
+        """What begins so lies in a folder that could not be listed."""
+        self._listed: list[tuple[bytes, int]] = []
+        """The listed folders around the place that was reached, outermost first, and their devices."""
+        self.after = self._prefix
+        """Rows with a greater path are wanted next."""
+        self.over = False
+        self.entries = 0
+        """Entries of the walk so far, folders not counted."""
+
+    @property
+    def wants_rows(self) -> bool:
+        return self._at_row >= len(self._rows) and not self._rows_over
+
+    def rows(self, page: Sequence[Known], *, last: bool) -> None:
+        """The next rows after `after`; `last`: there are no more."""
+        outside = next((at for at, row in enumerate(page) if not row.path.startswith(self._prefix)), None)
+        self._rows = page if outside is None else page[:outside]
+        self._at_row = 0
+        self._rows_over = last or outside is not None
+        if self._rows:
+            self.after = self._rows[-1].path
+
+    def advance(self, walk: Iterator[Sequence[Seen]]) -> Found:
+        """Compare until rows are wanted, enough was done, or all is over. Whatever `walk` raises passes through."""
+        found = Found()
+        steps = 0
+        while not self.wants_rows:
+            if self._at_seen >= len(self._seen):
+                piece = next(walk, None)
+                if piece is not None:
+                    self._seen, self._at_seen = piece, 0
+                    continue
+                if self._at_row >= len(self._rows):
+                    self.over = True
+                    break
+                self._only_row(self._take_row(), found)
+            elif steps >= STEP:
+                break
+            else:
+                self._compare(self._seen[self._at_seen], found)
+            steps += 1
+        return found
+
+    def _take_row(self) -> Known:
+        self._at_row += 1
+        return self._rows[self._at_row - 1]
+
+    def _compare(self, seen: Seen, found: Found) -> None:
+        row = self._rows[self._at_row] if self._at_row < len(self._rows) else None
+        if row is not None and row.path < seen.path:
+            self._at_row += 1
+            self._only_row(row, found)
+            return
+        self._at_seen += 1
+        if seen.kind >= Kind.LISTED:
+            self._folder(seen)
+            return
+        self.entries += 1
+        if row is None or row.path != seen.path:
+            self._only_seen(seen, found)
+            return
+        self._at_row += 1
+        if not self._says_all(seen, row) and not self._ignored(seen.path):
+            found.hints.append(seen.path)
+
+    def _folder(self, seen: Seen) -> None:
+        if seen.kind is Kind.UNLISTED:
+            if self._blind is None or not seen.path.startswith(self._blind):
+                self._blind = seen.path
+            return
+        while self._listed and not seen.path.startswith(self._listed[-1][0]):
+            self._listed.pop()
+        self._listed.append((seen.path, seen.identity.dev))
+
+    def _only_seen(self, seen: Seen, found: Found) -> None:
+        if self._ignored(seen.path):
+            return
+        since_ns = self._terms.baseline_ns
+        before = since_ns is not None and (seen.ctime_ns < since_ns or not since_ns)
+        if before and seen.kind is Kind.REGULAR:
+            found.stood.append(Stood(seen.path, seen.identity, seen.uid))
+        else:
+            found.hints.append(seen.path)
+
+    def _only_row(self, row: Known, found: Found) -> None:
+        if (self._blind is not None and row.path.startswith(self._blind)) or self._ignored(row.path):
+            return
+        if row.state not in FINAL_STATES:
+            found.hints.append(row.path)
+        elif self._terms.regular and self._forgettable(row):
+            found.gone.append(row.path)
+
+    def _forgettable(self, row: Known) -> bool:
+        """A row that spares a file is kept for the case that the file comes back, and so is one of an absent disk."""
+        if row.state is not JobState.SKIPPED or row.reason == EXISTING:
+            return False
+        if row.reason == VANISHED:
+            return True
+        around = next((dev for path, dev in reversed(self._listed) if row.path.startswith(path)), None)
+        return around == row.identity.dev
+
+    def _says_all(self, seen: Seen, row: Known) -> bool:
+        terms = self._terms
+        if row.state not in FINAL_STATES:
+            return terms.regular and same_content(row.identity, seen.identity)
+        if seen.kind is not Kind.REGULAR:
+            reason = SYMLINK if seen.kind is Kind.SYMLINK else NOT_A_FILE
+            return row.state is JobState.SKIPPED and row.reason == reason and row.identity == NO_IDENTITY
+        why = untouchable(seen.mode, seen.nlink)
+        return finished(row, seen.identity, why, patient=terms.patient, spare_existing=terms.spare_existing)
+
+
+def next_s(now_s: float, took_s: float) -> float:
+    """When a folder is to be scanned again for no particular reason, after a pass that took so long and ended now."""
+    return now_s + max(EVERY_S, took_s * REST)
