@@ -258,12 +258,13 @@ class _Handler(FileSystemEventHandler):
     def _proves(self, path: bytes) -> bool:
         """Take in that we hear. True where the path is that of a proof, and no file of anybody's."""
         hearing = self._entry.hearing
-        if b"/" in path or not is_proof(path):
+        folder, _, name = path.rpartition(b"/")
+        if folder or not is_proof(name):
             hearing.stirred()
-            return False
-        hearing.heard(time.monotonic())
-        # `#12` may be a user's own file, and any program may make a file without a name
-        return path.startswith(COOKIE) or not os.path.lexists(self._prefix + path)
+        else:
+            hearing.heard(time.monotonic())
+        # `#12` may be a user's own file, and any program may make a file without a name; a root may lie in this one
+        return is_proof(name) and (name.startswith(COOKIE) or not os.path.lexists(self._prefix + path))
 
 
 def _prove(entry: Root) -> RootTrouble | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import functools
 import json
 import os
@@ -18,8 +17,7 @@ import pytest
 
 from imgoptd.adapters.watcher import Watcher
 from tests.listening import Listener
-
-QUEUE_LIMIT = Path("/proc/sys/fs/inotify/max_queued_events")
+from tests.short_queue import short_queue
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may set sysctl values")
 
@@ -29,22 +27,6 @@ def ear() -> Iterator[Listener]:
     made = Listener()
     yield made
     made.watcher.stop()
-
-
-@contextlib.contextmanager
-def short_queue() -> Iterator[None]:
-    """Queues made meanwhile hold 16 events. The value is the machine's: one test at a time, and put back at once."""
-    with QUEUE_LIMIT.open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        before = QUEUE_LIMIT.read_text()
-        try:
-            QUEUE_LIMIT.write_text("16")
-        except OSError as error:
-            pytest.skip(f"the queue's limit cannot be set here: {error}")
-        try:
-            yield
-        finally:
-            QUEUE_LIMIT.write_text(before)
 
 
 @contextlib.contextmanager
