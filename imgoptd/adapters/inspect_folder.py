@@ -82,6 +82,13 @@ def _usable(watch: Watch, report: Report) -> bool:
     if not stat.S_ISDIR(status.st_mode):
         report(Level.WARNING, "is not a folder", "name the folder that holds the files")
         return False
+    filesystem = filesystem_of(watch.path)
+    if filesystem.pseudo:
+        sentence = (
+            f"lies on {filesystem.name}, where the kernel shows its own state and no files are; it is not watched"
+        )
+        report(Level.WARNING, sentence, "name a folder on a disk, or remove it from [[watch]]")
+        return False
     if os.statvfs(watch.path).f_flag & os.ST_RDONLY:
         report(Level.WARNING, "lies on a filesystem mounted read-only", "mount it read-write (mount -o remount,rw)")
         return False

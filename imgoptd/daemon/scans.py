@@ -90,6 +90,8 @@ class Scans:
 
     def desynced(self, known: Watched, why: str) -> None:
         """Changes anywhere in the folder may have gone unheard."""
+        if known.folder is None:
+            return  # it is scanned when it is found again
         now_s = time.monotonic()
         if known.said_s is None or now_s - known.said_s >= SAY_AGAIN_S:
             again = f" (and {known.unsaid} times since this was last said)" if known.unsaid else ""

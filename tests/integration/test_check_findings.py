@@ -134,6 +134,15 @@ def test_a_watched_file_is_a_warning(home: Path) -> None:
     assert "is not a folder" in about(inspect(config_of(home)), "drop", Level.WARNING)
 
 
+def test_a_filesystem_of_the_kernels_own_is_a_warning_with_a_mend(home: Path) -> None:
+    (home / "drop").rmdir()
+    (home / "drop").symlink_to("/proc")
+    done = check(home)
+    assert done.returncode == 1, done.stderr
+    assert "lies on proc, where the kernel shows its own state" in done.stdout
+    assert "-> name a folder on a disk, or remove it from [[watch]]" in done.stdout
+
+
 @pytest.mark.parametrize("target", ["drop", "drop/deep", "."])
 def test_two_watched_folders_that_meet_by_a_symlink_are_a_warning(home: Path, target: str) -> None:
     (home / "drop" / "deep").mkdir()
