@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 
+SAID = 20
+"""Failures of a run that are told in full; of the others the number says enough."""
+
 
 @dataclass(slots=True)
 class Report:
@@ -19,7 +22,8 @@ class Report:
 
     def fail(self, sentence: str) -> None:
         self.failures.append(sentence)
-        say(f"FAILED: {sentence}")
+        if len(self.failures) <= SAID:
+            say(f"FAILED: {sentence}")
 
 
 class CannotRun(Exception):
