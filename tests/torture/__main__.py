@@ -26,6 +26,11 @@ def main() -> int:
     chosen = _options(list(rows))
     seconds = QUICK_S if chosen.quick else chosen.minutes * 60
     print(f"seed {chosen.seed}", flush=True)
+    try:
+        before = results.read(chosen.json)
+    except ValueError as error:
+        say(str(error))
+        return 2
     made: list[Result] = []
     try:
         for name in chosen.row or rows:
@@ -33,7 +38,7 @@ def main() -> int:
             results.append(chosen.json, made[-1])
     except KeyboardInterrupt:
         say(f"interrupted; of {name} nothing is counted")
-    print(results.table(made, results.read(chosen.json), {name: row.ASKS for name, row in rows.items()}))
+    print(results.table(made, [*before, *made], {name: row.ASKS for name, row in rows.items()}))
     return 1 if any(result.failures for result in made) else 0
 
 

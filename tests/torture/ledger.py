@@ -103,3 +103,21 @@ def temps_below(folder: Path) -> list[str]:
         for name in names
         if name.startswith((".imgoptd", "imgoptd-kept-"))
     ]
+
+
+@dataclass(slots=True)
+class Pace:
+    """Holds writers back while the daemon is too far behind: how much it can take in is another question."""
+
+    ledger: Ledger
+    behind: int
+    _asked_s: float = 0.0
+
+    def keep(self, made: int, patience_s: float = 60.0) -> None:
+        """Called as often as wanted; waits until no more than `behind` of the `made` files are unfinished."""
+        if time.monotonic() - self._asked_s < 0.5:
+            return
+        until_s = time.monotonic() + patience_s
+        while made - self.ledger.finished() > self.behind and time.monotonic() < until_s:
+            time.sleep(0.2)
+        self._asked_s = time.monotonic()

@@ -33,10 +33,9 @@ def mark_of(number: int) -> bytes:
 
 
 def picture(dice: random.Random, number: int, size: int = 0) -> bytes:
-    """A picture with the mark of `number`; a JPEG is filled up with comments to about `size` bytes."""
-    base = dice.choice(_bases())
-    if size > len(base):
-        base = _bases()[dice.randrange(4)]
+    """A picture with the mark of `number`; with `size`, a JPEG that is filled up with comments to about so many bytes."""
+    base = dice.choice(_bases() if not size else _bases()[:4])
+    if size:
         while (lacks := size - len(base)) > 100:
             base = images.with_segment(base, 0xFE, dice.randbytes(min(lacks, SEGMENT_BYTES)))
     return marked(base, number)

@@ -53,7 +53,10 @@ def read(file: Path) -> list[Result]:
     """Every run there was. Raises ValueError for a line that is none."""
     if not file.exists():
         return []
-    return [Result(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    try:
+        return [Result(**json.loads(line)) for line in file.read_text(encoding="utf-8").splitlines() if line]
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{file} holds a line that is no result: {error}; mend it or move the file away") from error
 
 
 def table(made: Sequence[Result], all_runs: Sequence[Result], asks: Mapping[str, str]) -> str:
