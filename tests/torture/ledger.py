@@ -61,6 +61,16 @@ class Ledger:
             known = {path: identity for path, state, identity in rows if state in FINAL}
         return {path for path in paths if not self._is_about_now(path, known.get(path))}
 
+    def first_step_ms(self, path: bytes) -> int | None:
+        """When the file was first taken note of (wall clock, Unix, ms)."""
+        with closing(self._open()) as store:
+            query = (
+                "SELECT min(wall_ms) FROM step WHERE file = "
+                "(SELECT file.id FROM file JOIN root ON root.id = file.root WHERE root.path = ? AND file.path = ?)"
+            )
+            first: int | None = store.execute(query, [self._root, path]).fetchone()[0]
+            return first
+
     def finished(self) -> int:
         """How many rows are final."""
         with closing(self._open()) as store:

@@ -33,7 +33,7 @@ def mark_of(number: int) -> bytes:
 
 
 def picture(dice: random.Random, number: int, size: int = 0) -> bytes:
-    """A picture with the mark of `number`; with `size`, a JPEG that is filled up with comments to about so many bytes."""
+    """A picture with the mark of `number`; with `size`, a JPEG that comments fill up to about so many bytes."""
     base = dice.choice(_bases() if not size else _bases()[:4])
     if size:
         while (lacks := size - len(base)) > 100:
