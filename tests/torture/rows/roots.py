@@ -54,6 +54,7 @@ class Circus:
     seed: int
     ends_s: float
     limit: int | None
+    longest_away_s: float
     found_s: list[float] = field(default_factory=list)
     made: Counter[str] = field(default_factory=Counter)
     begun: int = 0
@@ -83,7 +84,7 @@ class Circus:
             self.drop(root, folder)
 
     def away_s(self) -> float:
-        return self.dice.choice((0.0, 0.05, 0.5, LONGEST_AWAY_S)) * self.dice.random()
+        return self.dice.choice((0.0, 0.05, 0.5, self.longest_away_s)) * self.dice.random()
 
     def _first_is_found(self, root: Root, trick: str) -> Search:
         """True when it was."""
@@ -199,7 +200,7 @@ def run(seconds: float, seed: int, rounds: int | None = None) -> Report:
         daemon.write_config(more="".join(f'[[watch]]\npath = "{path}"\nsettle = "100ms"\n' for path in paths))
         daemon.start()
         ends_s = time.monotonic() + max(seconds * 0.6, seconds - 10)
-        circus = Circus(random.Random(seed), report, seed, ends_s, rounds)
+        circus = Circus(random.Random(seed), report, seed, ends_s, rounds, min(LONGEST_AWAY_S, seconds / 4))
         roots = [Root(path, Ledger(daemon, path), mounted.get(path)) for path in paths]
         actors = [circus.rounds_in(root) for root in roots]
         crowd(lambda: actors.pop() if actors else None, len(roots))
