@@ -94,7 +94,7 @@ def _hex(digest: bytes | None) -> str:
     return "" if digest is None else digest.hex()
 
 
-def left_unfinished(ledger: Ledger, paths: Collection[bytes], patience_s: float = 40.0) -> set[bytes]:
+def left_unfinished(ledger: Ledger, paths: Collection[bytes], patience_s: float = 20.0) -> set[bytes]:
     """Wait until the daemon is through with the paths; those it is not, once none was finished for `patience_s`."""
     left, since_s = ledger.unfinished(paths), time.monotonic()
     while left and time.monotonic() - since_s < patience_s:
