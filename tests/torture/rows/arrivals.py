@@ -15,7 +15,7 @@ from tests.harness import Daemon
 from tests.torture import material
 from tests.torture.crowd import Actor, crowd
 from tests.torture.ledger import Ledger, Pace, left_unfinished, temps_below
-from tests.torture.proof import Content, Life, Truth, judge, newest_or_its_result
+from tests.torture.proof import FINE, Content, Life, Truth, judge, newest_or_its_result
 from tests.torture.report import Report, say
 from tests.torture.ways_in import OVER, WAYS, Scene, missing_tools
 
@@ -64,7 +64,8 @@ class Traffic:
         names = [f"{way.split()[0]}-{len(self.arrivals) + at}.img" for at in range(count)]
         for name in names:
             key = os.fsencode((folder / name).relative_to(self.watched))
-            self.arrivals[key] = Arrival(way, 0, b"", Truth())
+            # What a worker says of a file that is written over under its hands is no proof: how it ends is.
+            self.arrivals[key] = Arrival(way, 0, b"", Truth(picture=way not in OVER))
         if way in OVER:
             WAYS["makedirs and write"](self.scene, folder, self._new(folder, names))
             yield self.dice.choice((0.0, 0.05, 0.3, 1.0)) * self.dice.random()
@@ -108,10 +109,13 @@ def _count(report: Report, traffic: Traffic, ledger: Ledger, seed: int) -> None:
     lives = ledger.lives()
     made: Counter[str] = Counter()
     failed: Counter[str] = Counter()
+    misjudged = 0
     for path, arrival in traffic.arrivals.items():
         signs = ["missed: it never ended"] if path in missed else []
         if path in lives:
             signs += judge(lives[path], arrival.truth)
+            signs += [f"it ended as {lives[path].reason}"] if lives[path].reason not in FINE else []
+            misjudged += any(step.step == "quarantined" for step in lives[path].steps)
         signs += _damage(traffic.watched / os.fsdecode(path), lives.get(path), arrival)
         made[arrival.way] += 1
         failed[arrival.way] += bool(signs)
@@ -123,6 +127,7 @@ def _count(report: Report, traffic: Traffic, ledger: Ledger, seed: int) -> None:
     for temp in temps_below(traffic.watched):
         report.fail(f"seed {seed}: left behind: {temp}")
     report.rounds = len(traffic.arrivals)
+    report.figures["called damaged while written over, and right in the end"] = str(misjudged)
     for way in sorted(made):
         report.figures[way] = f"{made[way]} files, {failed[way]} of them failed"
     report.figures |= {way: f"not here: {reason}" for way, reason in traffic.without.items()}
