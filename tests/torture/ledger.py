@@ -84,7 +84,8 @@ class Ledger:
             status = os.lstat(os.path.join(self._root, path))
         except OSError:
             return False
-        return identity == f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
+        # The number of a device may be another one after each mount.
+        return identity.partition(":")[2] == f"{status.st_ino}:{status.st_size}:{status.st_mtime_ns}"
 
     def _open(self) -> sqlite3.Connection:
         return sqlite3.connect(f"file:{self.daemon.base}/state/store.sqlite?mode=ro", uri=True, timeout=30)
