@@ -33,7 +33,7 @@ from imgoptd.core.model import (
     Look,
 )
 from imgoptd.core.rescan import Stood
-from imgoptd.core.settle import Candidate, Settler
+from imgoptd.core.settle import Candidate, Settler, Verdict
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_path
 from imgoptd.core.turn import Turn
@@ -58,7 +58,7 @@ class Intake:
         self.settler = Settler()
         self.folders: dict[bytes, e.FolderPolicy] = {}
         self.scanning: set[bytes] = set()
-        self.jobs = Jobs(story, self.attend)
+        self.jobs = Jobs(story, self.attend, self.suspect)
         self._story = story
         self._patient = True
         self._baselines: dict[bytes, _Baseline] = {}
@@ -152,6 +152,13 @@ class Intake:
         candidate = self.settler.candidates[ref]
         candidate.noticed_s = min(candidate.noticed_s, noticed_s)
 
+    def suspect(self, turn: Turn, record: FileRecord, failure: Failure) -> None:
+        """A content was found damaged. It may have been written over just then, so the file is looked at once more."""
+        self.attend(turn, record.ref, HintKind.ARRIVED if record.fresh else HintKind.FOUND)
+        candidate = self.settler.candidates.get(record.ref)
+        if candidate is not None:
+            candidate.verdict = Verdict(record, failure)
+
     def retry(self, turn: Turn, ref: FileRef) -> None:
         """Do the file once more, whatever the store says of it. One that is being worked on just goes on."""
         job = self.jobs.by_ref.get(ref)
@@ -175,6 +182,9 @@ class Intake:
     def looked(self, turn: Turn, event: e.Looked) -> None:
         candidate = self.settler.candidates.get(event.ref)
         if candidate is not None:
+            if self.settler.overtaken(event.ref, event.look, turn.now_s):
+                self._tell_restless(turn)
+                return
             self._judge(turn, event, candidate)
         self._tell_restless(turn)
         baseline = self._baselines.get(event.ref.root)
@@ -264,7 +274,10 @@ class Intake:
 
     def _settled(self, turn: Turn, look: Look, known: FileRecord | None, candidate: Candidate) -> None:
         assert look.identity is not None
-        ref = candidate.ref
+        ref, verdict = candidate.ref, candidate.verdict
+        if verdict is not None and verdict.record.identity == look.identity:
+            self.jobs.convict(turn, verdict.record, self.folders[ref.root], verdict.failure)
+            return
         # What an operator asks for is begun as if nothing were known of it.
         known = None if candidate.retry else known
         same = known is not None and known.identity == look.identity

@@ -36,12 +36,19 @@ def again(job: Job) -> HintKind:
     return HintKind.ARRIVED if job.record.fresh else HintKind.FOUND
 
 
+OF_THE_CONTENT = frozenset({FailureKind.CORRUPT, FailureKind.UNVERIFIED})
+"""What a worker can only say of the bytes it read."""
+
 Attend = Callable[[Turn, FileRef, HintKind, bool], None]
 """Look at a path again: turn, path, kind of hint, and whether it must be quiet for a while first."""
 
 
+Suspect = Callable[[Turn, FileRecord, Failure], None]
+"""Look at a file whose content was found damaged: turn, record, and what was found."""
+
+
 class Jobs:
-    def __init__(self, story: Story, attend: Attend) -> None:
+    def __init__(self, story: Story, attend: Attend, suspect: Suspect) -> None:
         self.by_ref: dict[FileRef, Job] = {}
         self.backlog = Backlog()
         self.estimator = Estimator()
@@ -49,6 +56,7 @@ class Jobs:
         self.held: set[FileRef] = set()
         self._story = story
         self._attend = attend
+        self._suspect = suspect
         self._deferrals: Counter[FileRef] = Counter()
         """How often in a row each file was deferred; only files that still fail are kept."""
         self._seq = 0
@@ -219,8 +227,15 @@ class Jobs:
             text = f"{failure.reason}: {failure.detail}; looked at again"
             self._story.move(turn, job.record, JobState.SETTLING, text=text)
             self._attend(turn, job.ref, HintKind.CREATED, True)
+        elif failure.kind in OF_THE_CONTENT:
+            self._forget(job)
+            self._suspect(turn, job.record, failure)
         else:
             self._end(turn, job, then.state, failure.reason, failure.detail)
+
+    def convict(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure) -> None:
+        """The content that was found damaged stands there still."""
+        self._end(turn, self._new(record, folder, turn.now_s), JobState.QUARANTINED, failure.reason, failure.detail)
 
     def _wait(self, turn: Turn, job: Job, failure: Failure, delay_s: float) -> None:
         job.stage = Stage.WAITING

@@ -12,8 +12,9 @@ from __future__ import annotations
 import heapq
 import itertools
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from imgoptd.core.model import FileRef, HintKind, Identity, Lease, Look
+from imgoptd.core.model import Failure, FileRecord, FileRef, HintKind, Identity, Lease, Look
 
 STRONG = frozenset({HintKind.CLOSED, HintKind.MOVED})
 SWEEP = 4
@@ -21,6 +22,11 @@ BUSY_RETRY_MAX_S = 60.0
 """The longest wait between two looks at a file that is still being written."""
 RESTLESS_S = 60.0
 """A file still not complete after so long is said aloud once, and looked at less and less often from then on."""
+
+
+class Verdict(NamedTuple):
+    record: FileRecord
+    failure: Failure
 
 
 @dataclass(slots=True)
@@ -31,6 +37,8 @@ class Candidate:
     """When attention was first drawn to what stands there now."""
     noticed_s: float
     """Since when it waits to be finished, earlier tries included."""
+    verdict: Verdict | None = None
+    """What was found wrong with a content, and counts if that content still stands there."""
     retry: bool = False
     """An operator asks for it to be done whatever the store says of it."""
     live: bool = False
@@ -118,26 +126,42 @@ class Settler:
             heapq.heappop(self._heap)
         return None
 
+    def overtaken(self, ref: FileRef, look: Look, now_s: float) -> bool:
+        """Did something happen at the path during the look? Then it proves nothing, and another one follows."""
+        candidate = self.candidates[ref]
+        self._note(candidate, look, now_s)
+        if not candidate.hint_during_look:
+            return False
+        candidate.hint_during_look = False
+        self._go_on(candidate, now_s + (candidate.settle_s if candidate.quiet_needed else 0.0), now_s)
+        return True
+
     def looked(self, ref: FileRef, look: Look, now_s: float) -> bool:
         """Take the look at a regular file in; True when it is settled (the caller then calls `drop`)."""
         candidate = self.candidates[ref]
+        self._note(candidate, look, now_s)
+        if self._complete(candidate, look, now_s):
+            return True
+        self._go_on(candidate, self._next_look_s(candidate, look, now_s), now_s, held=look.lease is Lease.BUSY)
+        return False
+
+    def _note(self, candidate: Candidate, look: Look, now_s: float) -> None:
         if look.identity != candidate.identity:
             candidate.identity = look.identity
             candidate.since_s = now_s
-        if self._complete(candidate, look, now_s):
-            return True
+
+    def _go_on(self, candidate: Candidate, due_s: float, now_s: float, *, held: bool = False) -> None:
+        """Look again then, or later if it has been going on for long. `held`: somebody has it open for writing."""
         if now_s - candidate.first_s >= max(RESTLESS_S, 2 * candidate.settle_s):
             if not candidate.told:
                 candidate.told = True
                 self.restless.append(candidate)
-            # One that is held open has waits of its own, and when it is closed that is news.
-            candidate.restless_looks += look.lease is not Lease.BUSY
-        self._schedule(candidate, self._next_look_s(candidate, look, now_s))
-        return False
+            candidate.restless_looks += not held  # one that is held has waits of its own, and its close is news
+        self._schedule(candidate, due_s)
 
     def _complete(self, candidate: Candidate, look: Look, now_s: float) -> bool:
-        if candidate.hint_during_look or look.lease is Lease.BUSY:
-            return False  # while it was looked at the file moved on: that look proves nothing
+        if look.lease is Lease.BUSY:
+            return False
         told = candidate.strong and (candidate.placed or look.ends_whole)
         at_once = told and not candidate.quiet_needed and look.close_is_whole and look.lease is Lease.GRANTED
         settled_s = candidate.since_s + candidate.settle_s
@@ -146,9 +170,6 @@ class Settler:
         return at_once or now_s >= settled_s
 
     def _next_look_s(self, candidate: Candidate, look: Look, now_s: float) -> float:
-        if candidate.hint_during_look:
-            candidate.hint_during_look = False
-            return now_s + (candidate.settle_s if candidate.quiet_needed else 0.0)
         if look.lease is not Lease.BUSY:
             return candidate.since_s + candidate.settle_s
         candidate.busy_looks += 1

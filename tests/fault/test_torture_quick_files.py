@@ -42,7 +42,6 @@ def test_the_newest_content_of_a_file_that_is_rewritten_while_it_is_worked_on_su
     assert report.rounds == 60
 
 
-@pytest.mark.xfail(reason="intake loses a hint that comes while a finished file is looked at", strict=False)
 def test_what_is_written_to_a_file_that_was_opened_before_the_exchange_stands_at_the_path_in_the_end() -> None:
     report = quick("late-writers", 20, 60)
     assert report.failures == []

@@ -13,10 +13,6 @@ from tests.unit.world import ROOT, World
 A = FileRef(ROOT, b"a.jpg")
 PHOTO, OTHER = Content("photo"), Content("other")
 
-lost = pytest.mark.xfail(
-    reason="intake drops the candidate, and with it the hint that came during the look", strict=True
-)
-
 
 def answer_later(world: World) -> e.Looked:
     """The look at A is made now; its answer is for the test to post."""
@@ -25,7 +21,6 @@ def answer_later(world: World) -> e.Looked:
     return e.Looked(look.ref, world.disk.look(look.ref), world.store.files.get(look.ref))
 
 
-@lost
 def test_a_change_that_is_heard_while_a_finished_file_is_looked_at_is_worked_on() -> None:
     world = World()
     world.drop(A, PHOTO)
@@ -38,7 +33,6 @@ def test_a_change_that_is_heard_while_a_finished_file_is_looked_at_is_worked_on(
     assert world.store.files[A].identity == world.disk.files[A].identity
 
 
-@lost
 def test_a_file_that_is_made_anew_while_a_look_finds_it_gone_is_worked_on() -> None:
     world = World()
     world.hint(A, HintKind.CREATED)
@@ -47,3 +41,28 @@ def test_a_file_that_is_made_anew_while_a_look_finds_it_gone_is_worked_on() -> N
     world.post(looked)
     world.run()
     assert world.state(A) == (JobState.DONE, "optimized")
+
+
+@pytest.mark.parametrize(("kind", "task"), [("corrupt", c.SendProbe), ("wrong", c.SendJob)])
+def test_a_file_found_damaged_while_it_was_written_over_is_no_bad_file(kind: str, task: type) -> None:
+    world = World()
+    world.drop(A, Content(kind))
+    world.answer(world.until(task))
+    world.disk.rewrite(A, PHOTO)
+    world.disk.files[A].writers = 1
+    world.run(0.5)
+    world.disk.files[A].writers = 0
+    world.hint(A, HintKind.CLOSED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+    assert world.engine.story.counts[JobState.QUARANTINED] == 0
+
+
+def test_a_file_that_is_still_as_it_was_found_damaged_is_quarantined_at_once() -> None:
+    world = World()
+    world.drop(A, Content("corrupt"))
+    world.until(c.SendProbe)
+    began_s = world.now_s
+    world.run()
+    assert world.state(A) == (JobState.QUARANTINED, "truncated")
+    assert world.now_s == began_s, "no quiet time is waited for where a lease tells"

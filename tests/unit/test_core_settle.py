@@ -101,7 +101,7 @@ def test_a_file_moved_into_place_and_written_to_again_is_judged_by_its_end() -> 
 def test_a_file_closed_again_within_settle_has_a_writer_that_works_in_pieces_and_waits_for_quiet() -> None:
     settler = hinted(HintKind.CLOSED)
     settler.hint(REF, HintKind.CLOSED, 1.0, 0.4)
-    assert not settler.looked(REF, seen(), 0.5), "it moved on during the look"
+    assert settler.overtaken(REF, seen(), 0.5)
     settler.due(1.5)
     assert settler.looked(REF, seen(), 1.5)
 
@@ -110,8 +110,9 @@ def test_a_hint_during_the_look_makes_that_look_worthless() -> None:
     settler = hinted(HintKind.CREATED)
     settler.hint(REF, HintKind.CLOSED, 1.0, 0.1)
     assert settler.due(0.1) == [], "a look is under way"
-    assert not settler.looked(REF, seen(), 0.2)
+    assert settler.overtaken(REF, seen(), 0.2)
     assert settler.due(0.2) == [REF]
+    assert not settler.overtaken(REF, seen(), 0.2)
     assert settler.looked(REF, seen(), 0.2)
 
 
