@@ -10,6 +10,7 @@ import stat
 
 from imgoptd.adapters import fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading
+from imgoptd.adapters.troubles import reason_of
 from imgoptd.core.model import FileKind, Identity, Lease, Look
 from imgoptd.core.whole import ends_whole
 
@@ -121,7 +122,8 @@ def _unreadable(error: OSError, identity: Identity | None = None) -> Look:
     reason = error.strerror or f"error {error.errno}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return Look(FileKind.UNREADABLE, identity, detail=f"not readable by this process ({reason})")
-    return Look(FileKind.UNREADABLE, identity, detail=f"not readable ({reason})")
+    word = reason_of(error) or "unreadable"
+    return Look(FileKind.UNREADABLE, identity, detail=f"not readable ({reason})", reason=word)
 
 
 def _kind_name(mode: int) -> str:

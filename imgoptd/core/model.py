@@ -41,6 +41,13 @@ class Identity(NamedTuple):
     mtime_ns: int
 
 
+class Place(NamedTuple):
+    """A disk as a watched folder sees it: what may fail as one. `dev` is 0 where the device is not known."""
+
+    root: bytes
+    dev: int
+
+
 class JobState(StrEnum):
     SETTLING = "settling"
     QUEUED = "queued"
@@ -135,6 +142,8 @@ class Look:
     """When content, rights or name last changed, by the clock of the file's kernel; 0 is unknown."""
     detail: str = ""
     """Of an unreadable file: what the kernel said."""
+    reason: str = "unreadable"
+    """Of an unreadable file: the same as a short fixed word, as in `Failure`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +223,10 @@ class FileRecord:
     facts: ImageFacts | None = None
     bytes_before: int = 0
     bytes_after: int = 0
+
+    @property
+    def place(self) -> Place:
+        return Place(self.ref.root, self.identity.dev)
 
 
 @dataclass(frozen=True, slots=True)

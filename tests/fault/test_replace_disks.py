@@ -215,6 +215,29 @@ def test_a_result_that_cannot_be_put_on_disk_is_refused(tmp_path: Path) -> None:
 
 
 @needs_filter
+@pytest.mark.parametrize("also", ["", "refuse('tmpfile')\n"], ids=["nameless", "copied"])
+def test_after_a_failed_sync_the_result_is_thrown_away_and_the_next_attempt_makes_another(
+    tmp_path: Path, also: str
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    # A seccomp filter is of one thread: the disk is sick for the first attempt alone.
+    code = (
+        "import threading\n"
+        "def attempt():\n"
+        "    refuse('fsync')\n"
+        "    print(outcome(sys.argv[1]), os.listdir(sys.argv[1]))\n"
+        "first = threading.Thread(target=attempt)\n"
+        "first.start()\n"
+        "first.join()\n"
+        "print(outcome(sys.argv[1]), os.listdir(sys.argv[1]))"
+    )
+    first, second = said_by(also + code, str(tmp_path)).splitlines()
+    assert first == "transient io-error ['a.jpg']"
+    assert second == "placed ['a.jpg']"
+    assert seen(tmp_path / "a.jpg").content == NEW
+
+
+@needs_filter
 @pytest.mark.parametrize(("point", "also"), [("after_unlink", "fsync"), ("after_rename", "exchange")])
 def test_names_that_cannot_be_put_on_disk_leave_the_intent_to_recovery(tmp_path: Path, point: str, also: str) -> None:
     (tmp_path / "a.jpg").write_bytes(OLD)

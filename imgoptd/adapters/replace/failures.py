@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 
+from imgoptd.adapters.troubles import reason_of
 from imgoptd.core.model import UNFINISHED, Failure, FailureKind
 
 __all__ = ["UNFINISHED", "Refused", "ReplaceError", "changed", "failure_of", "shown", "transient", "vanished"]
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 class Refused(Exception):
@@ -45,10 +45,9 @@ def failure_of(error: OSError, doing: str, denied: str, otherwise: str = "io-err
         return vanished()
     if error.errno == errno.EXDEV:
         return changed("vanished", "the path leads out of the watched folder now")
-    if error.errno in _NO_SPACE:
-        return transient("no-space", f"{doing}: {said}")
-    if error.errno == errno.EROFS:
-        return transient("read-only-filesystem", f"{doing}: {said}")
+    reason = reason_of(error)
+    if reason is not None:
+        return transient(reason, f"{doing}: {said}")
     if error.errno in (errno.EACCES, errno.EPERM):
         return transient(denied, f"{doing}: {said}")
     return transient(otherwise, f"{doing}: {said}")

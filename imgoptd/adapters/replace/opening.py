@@ -14,6 +14,8 @@ from imgoptd.adapters.beneath import Folder, pin_at, reopen_for_reading, split
 from imgoptd.adapters.look import identity_of
 from imgoptd.adapters.replace.attributes import can_keep_owner
 from imgoptd.adapters.replace.failures import Refused, changed, failure_of
+from imgoptd.adapters.room import want_of_room
+from imgoptd.adapters.troubles import NO_DESCRIPTORS, NO_MEMORY, reason_of
 from imgoptd.core.model import Failure, FailureKind, Identity
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS})
@@ -97,6 +99,7 @@ def open_job(folder: Folder, path: bytes, identity: Identity, spool_dir: bytes) 
             raise Refused(changed("changed", "the file changed while it was opened"))
         if not can_keep_owner(original):
             raise Refused(_owner_not_kept(original))
+        _check_room(parent_fd, identity.size)
         output_fd, linkable = _open_output(parent_fd, spool_dir)
         return OpenJob(parent_fd, name, input_fd, output_fd, identity, original, linkable)
     except BaseException as error:
@@ -137,9 +140,10 @@ def _open_output(parent_fd: int, spool_dir: bytes) -> tuple[int, bool]:
     try:
         return _open_spool(spool_dir), False
     except OSError as error:
-        # Not through failure_of: a spool folder that is missing says nothing of the user's file.
+        # Not through failure_of: a spool folder that is missing, full or sick says nothing of the file or its disk.
         said = error.strerror or f"error {error.errno}"
-        reason = "no-space" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "no-spool"
+        own = reason_of(error)
+        reason = own if own in (NO_DESCRIPTORS, NO_MEMORY) else "no-spool"
         raise Refused(Failure(FailureKind.TRANSIENT, reason, f"no room for the result: {said}")) from error
 
 
@@ -154,6 +158,13 @@ def _open_spool(spool_dir: bytes) -> int:
     fd = os.open(name, os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_CLOEXEC, 0o600)
     os.unlink(name)
     return fd
+
+
+def _check_room(parent_fd: int, need_bytes: int) -> None:
+    """Raise Refused `no-space` unless the floor stays free beside a result as large as the original. Raises OSError."""
+    failure = want_of_room(os.fstatvfs(parent_fd), need_bytes)
+    if failure is not None:
+        raise Refused(failure)
 
 
 def _owner_not_kept(original: os.stat_result) -> Failure:

@@ -1,0 +1,41 @@
+"""What a system call's error says of more than one file: a disk's trouble, or a want of the daemon's own."""
+
+from __future__ import annotations
+
+import errno
+
+NO_SPACE = "no-space"
+READ_ONLY = "read-only-filesystem"
+IO_ERROR = "io-error"
+NO_DESCRIPTORS = "no-descriptors"
+NO_MEMORY = "no-memory"
+
+_REASONS = {
+    errno.ENOSPC: NO_SPACE,
+    errno.EDQUOT: NO_SPACE,
+    errno.EROFS: READ_ONLY,
+    errno.EMFILE: NO_DESCRIPTORS,
+    errno.ENFILE: NO_DESCRIPTORS,
+    errno.ENOMEM: NO_MEMORY,
+}
+_REASONS |= dict.fromkeys(
+    # errno(3): of a medium, of a filesystem's structure (EUCLEAN), of a server or a FUSE program that has gone.
+    (
+        errno.EIO,
+        errno.ENXIO,
+        errno.ENODEV,
+        errno.EREMOTEIO,
+        errno.EUCLEAN,
+        errno.ENOTCONN,
+        errno.ESHUTDOWN,
+        errno.ETIMEDOUT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+    ),
+    IO_ERROR,
+)
+
+
+def reason_of(error: OSError) -> str | None:
+    """The short fixed word for such an error; None where it is about the one file or its rights alone."""
+    return _REASONS.get(error.errno or 0)
