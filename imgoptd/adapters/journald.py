@@ -38,6 +38,8 @@ MESSAGE_IDS: dict[str, str] = {
     "desync": "62ea64847b9b46639bfa7645623b6522",
     "folder-lost": "1913497a8c9c42d181f058ea4089a097",
     "folder-found": "4e52221754f940e3b220a96c01cf073e",
+    "disk-ill": "574760597afd4890b337a5e9043169c8",
+    "disk-well": "11177049d8224b3d811d769e8084cfe7",
     "store-damaged": "1192df952a6c4f1c9297a56ed3015466",
     "settling": "4f00b7357a484a7484bd954af95272b6",
     "warning": "aa0020b9f99f419dbeb099e61236cd51",
@@ -70,6 +72,8 @@ CATALOG_FIELDS: dict[str, tuple[str, ...]] = {
     "desync": ("ROOT", "REASON"),
     "folder-lost": ("ROOT",),
     "folder-found": ("ROOT",),
+    "disk-ill": ("ROOT", "FOLDER", "REASON", "DETAIL"),
+    "disk-well": ("ROOT", "FOLDER"),
     "store-damaged": ("STATE_DIR",),
 }
 """Fields (without the `IMGOPTD_` prefix) that an event of the kind always carries: the catalog's text shows them."""

@@ -48,6 +48,7 @@ def status_screen(status: Mapping[str, Any]) -> list[str]:
     for folder in status.get("folders") or ():
         if folder.get("trouble"):
             lines.append(_row("TROUBLE", one_line(str(folder["trouble"]))))
+    lines += [_row("DISK", _breaker(one)) for one in status.get("breakers") or () if one.get("state") != "suspected"]
     return lines
 
 
@@ -167,6 +168,16 @@ def _backlog(backlog: Mapping[str, Any]) -> str:
         return "empty"
     text = f"{_number(backlog, 'jobs')} jobs, {_bytes(backlog, 'bytes')}, {_seconds(backlog, 'cpu_s')} of CPU"
     return text + (f", about {_seconds(backlog, 'eta_s')} left" if backlog.get("eta_s") is not None else "")
+
+
+def _breaker(breaker: Mapping[str, Any]) -> str:
+    waiting = (
+        f"{path_text(breaker.get('folder') or '')}: {_word(breaker, 'detail')}; {_number(breaker, 'jobs')} jobs wait"
+    )
+    tried = "it is tried again now"
+    if breaker.get("next_try_s") is not None:
+        tried = f"it is tried again in {_seconds(breaker, 'next_try_s')}"
+    return f"{waiting}, {tried}"
 
 
 def _counts(counts: Mapping[str, Any], sizes: Mapping[str, Any]) -> str:

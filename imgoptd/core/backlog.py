@@ -1,12 +1,15 @@
-"""What waits for a worker: per trust domain, files to probe and jobs to run, each in order of priority."""
+"""What waits for a worker: per trust domain and disk, files to probe and jobs to run, each in order of priority.
+
+What waits on a disk that is shut stays where it is, at no cost, and counts for nothing until the disk is opened again.
+"""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from imgoptd.core.job import Job, Stage
-from imgoptd.core.model import Domain
+from imgoptd.core.model import Domain, Place
 
 READY_WINDOW = 1024
 """With this many probed jobs waiting in a domain, jobs come before further probes of bulk files."""
@@ -19,8 +22,7 @@ Entry = tuple[tuple[bool, int, float, int], Job]
 class _Queue:
     """A heap of jobs with lazy removal: an entry counts only while its job is in the stage it was put in for."""
 
-    def __init__(self, stage: Stage) -> None:
-        self._stage = stage
+    def __init__(self) -> None:
         self._heap: list[Entry] = []
         self.members: set[Job] = set()
 
@@ -53,60 +55,139 @@ class _Queue:
         return found
 
 
-class Backlog:
-    """Holds jobs in stage UNPROBED or READY. Totals are kept, not counted anew."""
+class _Lane:
+    """What waits of one domain on one disk."""
 
-    def __init__(self) -> None:
-        self._probes: dict[Domain, _Queue] = {}
-        self._ready: dict[Domain, _Queue] = {}
-        self.ready_cpu_s = 0.0
-        self.jobs = 0
+    def __init__(self, *, shut: bool) -> None:
+        self.probes = _Queue()
+        self.ready = _Queue()
         self.bytes = 0
+        self.ready_cpu_s = 0.0
+        self.shut = shut
 
-    def add(self, job: Job) -> None:
-        queues = self._probes if job.stage is Stage.UNPROBED else self._ready
-        queues.setdefault(job.domain, _Queue(job.stage)).push(job)
-        self._count(job, 1)
+    @property
+    def jobs(self) -> int:
+        return len(self.probes.members) + len(self.ready.members)
 
-    def remove(self, job: Job) -> None:
-        """Take the job out, wherever it waits. Its stage must still be the one it was added in."""
-        queues = self._probes if job.stage is Stage.UNPROBED else self._ready
-        queue = queues[job.domain]
-        queue.remove(job)
-        if not queue.members:
-            del queues[job.domain]
-        self._count(job, -1)
+    def queue(self, stage: Stage) -> _Queue:
+        return self.probes if stage is Stage.UNPROBED else self.ready
 
-    def domains(self) -> Iterator[Domain]:
-        """Every domain with something waiting."""
-        yield from self._probes.keys() | self._ready.keys()
+    def count(self, job: Job, sign: int) -> None:
+        self.bytes += sign * job.record.identity.size
+        if job.stage is Stage.READY:
+            # Sums of floats drift: never below nothing.
+            self.ready_cpu_s = max(0.0, self.ready_cpu_s + sign * job.estimate.cpu_s)
 
-    def next_probe(self, domain: Domain) -> Job | None:
-        """The next file to probe, unless enough probed jobs wait already."""
-        queue = self._probes.get(domain)
-        job = queue.head() if queue else None
-        ready = self._ready.get(domain)
-        if job and ready and len(ready.members) >= READY_WINDOW and not job.record.fresh:
+    def next_probe(self) -> Job | None:
+        job = self.probes.head()
+        if job and len(self.ready.members) >= READY_WINDOW and not job.record.fresh:
             return None
         return job
 
+
+class Backlog:
+    """Holds jobs in stage UNPROBED or READY. Totals are of what may be given out."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Domain, dict[Place, _Lane]] = {}
+        self._shut: set[Place] = set()
+        self._lost: set[bytes] = set()
+
+    # ---- disks and folders ------------------------------------------------------------------------------------------
+
+    def shut(self, place: Place) -> None:
+        self._shut.add(place)
+        self._mark()
+
+    def open(self, place: Place) -> None:
+        self._shut.discard(place)
+        self._mark()
+
+    def shut_folder(self, root: bytes) -> None:
+        self._lost.add(root)
+        self._mark()
+
+    def open_folder(self, root: bytes) -> None:
+        self._lost.discard(root)
+        self._mark()
+
+    def is_shut(self, place: Place) -> bool:
+        return place in self._shut or place.root in self._lost
+
+    def jobs_on(self, place: Place) -> int:
+        """How many wait there, shut or not."""
+        return sum(lanes[place].jobs for lanes in self._lanes.values() if place in lanes)
+
+    def jobs_below(self, root: bytes) -> int:
+        """How many wait in the folder, shut or not."""
+        return sum(lane.jobs for domain, lanes in self._lanes.items() if domain.root == root for lane in lanes.values())
+
+    def _mark(self) -> None:
+        for lanes in self._lanes.values():
+            for place, lane in lanes.items():
+                lane.shut = self.is_shut(place)
+
+    # ---- in and out -------------------------------------------------------------------------------------------------
+
+    def add(self, job: Job) -> None:
+        lanes = self._lanes.setdefault(job.domain, {})
+        lane = lanes.get(job.place)
+        if lane is None:
+            lane = lanes[job.place] = _Lane(shut=self.is_shut(job.place))
+        lane.queue(job.stage).push(job)
+        lane.count(job, 1)
+
+    def remove(self, job: Job) -> None:
+        """Take the job out, wherever it waits. Its stage must still be the one it was added in."""
+        lanes = self._lanes[job.domain]
+        lane = lanes[job.place]
+        lane.queue(job.stage).remove(job)
+        lane.count(job, -1)
+        if not lane.jobs:
+            del lanes[job.place]
+        if not lanes:
+            del self._lanes[job.domain]
+
+    # ---- what may be given out --------------------------------------------------------------------------------------
+
+    @property
+    def jobs(self) -> int:
+        return sum(lane.jobs for lane in self._open_lanes())
+
+    @property
+    def bytes(self) -> int:
+        return sum(lane.bytes for lane in self._open_lanes())
+
+    @property
+    def ready_cpu_s(self) -> float:
+        return sum(lane.ready_cpu_s for lane in self._open_lanes())
+
+    def domains(self) -> Iterator[Domain]:
+        """Every domain with something waiting."""
+        return (domain for domain in self._lanes if any(True for _ in self._open(domain)))
+
+    def next_probe(self, domain: Domain) -> Job | None:
+        """The next file to probe, unless enough probed jobs wait already."""
+        return _first(lane.next_probe() for lane in self._open(domain))
+
     def next_ready(self, domain: Domain) -> Job | None:
-        queue = self._ready.get(domain)
-        return queue.head() if queue else None
+        return _first(lane.ready.head() for lane in self._open(domain))
 
     def backfill(self, domain: Domain, suits: Callable[[Job], bool]) -> Job | None:
-        """A job that suits among the first BACKFILL_LOOK of the domain."""
-        queue = self._ready.get(domain)
-        return queue.first(BACKFILL_LOOK, suits) if queue else None
+        """A job that suits among the first BACKFILL_LOOK of the domain on each disk."""
+        return _first(lane.ready.first(BACKFILL_LOOK, suits) for lane in self._open(domain))
 
     def urgency(self, domain: Domain) -> tuple[bool, int] | None:
         """How urgent the domain's most urgent work is; None when nothing waits."""
         heads = (self.next_probe(domain), self.next_ready(domain))
         return min((job.urgency for job in heads if job is not None), default=None)
 
-    def _count(self, job: Job, sign: int) -> None:
-        self.jobs += sign
-        self.bytes += sign * job.record.identity.size
-        if job.stage is Stage.READY:
-            # Sums of floats drift: never below nothing.
-            self.ready_cpu_s = max(0.0, self.ready_cpu_s + sign * job.estimate.cpu_s)
+    def _open(self, domain: Domain) -> Iterator[_Lane]:
+        return (lane for lane in self._lanes.get(domain, {}).values() if not lane.shut)
+
+    def _open_lanes(self) -> Iterator[_Lane]:
+        return (lane for lanes in self._lanes.values() for lane in lanes.values() if not lane.shut)
+
+
+def _first(jobs: Iterable[Job | None]) -> Job | None:
+    return min((job for job in jobs if job is not None), key=lambda job: job.order, default=None)

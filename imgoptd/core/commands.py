@@ -12,6 +12,7 @@ from imgoptd.core.model import (
     ImageFacts,
     Intent,
     JobSettings,
+    Place,
     Receipt,
 )
 
@@ -66,6 +67,16 @@ class LookAt:
     ref: FileRef
     ends: bool = False
     """Look also whether the file ends as whole files of its format do."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeFolder:
+    """Try whether a file can be made in the folder of `ref`, written, and put on disk. Answer: FolderProbed."""
+
+    place: Place
+    ref: FileRef
+    need_bytes: int
+    """Room that must be left above the floor of free space, as far as it is less than the floor itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +173,7 @@ class Announce:
 
 Action = (
     LookAt
+    | ProbeFolder
     | StartWorker
     | RetireWorker
     | KillWorker

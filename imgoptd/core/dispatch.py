@@ -145,7 +145,8 @@ class Dispatcher:
         return job if any(worker.domain == job.domain for worker in self._takers()) else None
 
     def _is_waiting(self, job: Job) -> bool:
-        return self.jobs.by_ref.get(job.ref) is job and job.stage is Stage.READY and not self._never_fits(job)
+        mine = self.jobs.by_ref.get(job.ref) is job and job.stage is Stage.READY
+        return mine and not self.jobs.backlog.is_shut(job.place) and not self._never_fits(job)
 
     def _may_start(self, worker: Worker, job: Job) -> bool:
         if not worker.has_room_for_job(job) or not self._solitude(worker, job):

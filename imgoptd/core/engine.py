@@ -48,6 +48,9 @@ class Engine:
             e.ScanStarted: lambda turn, event: self.intake.scan_started(event.root),
             e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root, event.complete),
             e.StoodBefore: lambda turn, event: self.intake.stood_before(turn, event.root, event.files),
+            e.FolderLost: lambda turn, event: self.intake.folder_lost(event.root, event.sentence),
+            e.FolderFound: lambda turn, event: self.intake.folder_found(turn, event.root),
+            e.FolderProbed: lambda turn, event: self.jobs.places.probed(turn, event),
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
             e.WorkerStarted: self._worker_started,
@@ -99,12 +102,18 @@ class Engine:
 
     def unfinished(self) -> int:
         """Files that something is still to be done for, held and deferred ones not counted."""
-        waiting = len(self.jobs.deferred) + len(self.jobs.held)
-        return len(self.jobs.by_ref) - waiting + len(self.intake.settler.candidates)
+        waiting = self.deferred() + len(self.jobs.held)
+        return len(self.jobs.by_ref) + len(self.intake.settler.candidates) - waiting
+
+    def deferred(self) -> int:
+        """Files that wait for a time, a lost folder or a sick disk."""
+        withheld = sum(len(refs) for refs in self.intake.withheld.values())
+        return len(self.jobs.deferred) + self.jobs.places.parked() + withheld
 
     def at_rest(self) -> bool:
         """Nothing is being looked at, scanned, worked on or replaced."""
-        return not self.intake.scanning and self.unfinished() == 0
+        suspected = self.jobs.places.breakers.suspected()
+        return not self.intake.scanning and not suspected and self.unfinished() == 0
 
     def drained(self) -> bool:
         """Draining, and nothing runs or is being put in place any more."""

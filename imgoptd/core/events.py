@@ -14,6 +14,7 @@ from imgoptd.core.model import (
     JobSettings,
     Look,
     Outcome,
+    Place,
 )
 from imgoptd.core.rescan import Stood
 
@@ -83,6 +84,33 @@ class StoodBefore:
 
     root: bytes
     files: tuple[Stood, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FolderLost:
+    """The watched folder is out of reach: nothing of it is looked at or worked on until it is found."""
+
+    root: bytes
+    sentence: str
+    """Why, for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFound:
+    """The watched folder is held and watched, whether it was lost before or not."""
+
+    root: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FolderProbed:
+    """The answer to `ProbeFolder`."""
+
+    place: Place
+    failure: Failure | None
+    """None: a file could be made, written, put on disk and removed there."""
+    shown: bool = False
+    """The filesystem itself says that it is full or read-only: nothing was written, and to ask again costs nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +266,9 @@ Event = (
     | ScanStarted
     | ScanFinished
     | StoodBefore
+    | FolderLost
+    | FolderFound
+    | FolderProbed
     | Looked
     | Recovered
     | WorkerStarted

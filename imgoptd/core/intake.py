@@ -63,6 +63,8 @@ class Intake:
         self._patient = True
         self._baselines: dict[bytes, _Baseline] = {}
         """Folders whose first scan is under way."""
+        self.withheld: dict[bytes, set[FileRef]] = {}
+        """Candidates of lost folders whose look was due: they are looked at when the folder is found."""
 
     # ---- folders and scans ------------------------------------------------------------------------------------------
 
@@ -74,12 +76,25 @@ class Intake:
         self._baselines = {root: one for root, one in self._baselines.items() if root in self.folders}
         for ref in [ref for ref in self.settler.candidates if ref.root not in self.folders]:
             self.settler.drop(ref)
+        self.withheld = {root: refs for root, refs in self.withheld.items() if root in self.folders}
+        self.jobs.places.keep(self.folders.keys())
         for job in list(self.jobs.by_ref.values()):
             if job.stage in WAITING:
                 self.jobs.release(job)
                 self._recall(turn, job.record)
             else:
                 job.outdated = True
+
+    def folder_lost(self, root: bytes, sentence: str) -> None:
+        """All that is of the folder waits, without a word on each file, until it is found."""
+        if root in self.folders:
+            self.withheld.setdefault(root, set())
+            self.jobs.places.folder_lost(root, sentence)
+
+    def folder_found(self, turn: Turn, root: bytes) -> None:
+        for ref in sorted(self.withheld.pop(root, ())):
+            self.settler.resume(ref, turn.now_s)
+        self.jobs.places.folder_found(turn, root)
 
     def recovered(self, turn: Turn, record: FileRecord) -> None:
         """A job of the last run: nothing is assumed of its file, which may have changed since."""
@@ -170,17 +185,26 @@ class Intake:
 
     def due(self, turn: Turn) -> None:
         """Look at candidates whose time has come; deferred jobs whose delay is over become candidates again."""
+        self.jobs.places.due(turn)
         for job in self.jobs.overdue(turn.now_s):
             self.attend(turn, job.ref, again(job))
         for ref in self.settler.due(turn.now_s):
-            turn.act(c.LookAt(ref, ends=self.settler.asks_for_end(ref)))
+            if ref.root in self.withheld:
+                self.withheld[ref.root].add(ref)
+            else:
+                turn.act(c.LookAt(ref, ends=self.settler.asks_for_end(ref)))
 
     def next_deadline_s(self) -> float | None:
-        times = (self.jobs.next_due_s(), self.settler.next_due_s())
+        times = (self.jobs.next_due_s(), self.settler.next_due_s(), self.jobs.places.breakers.next_deadline_s())
         return min((time for time in times if time is not None), default=None)
 
     def looked(self, turn: Turn, event: e.Looked) -> None:
         candidate = self.settler.candidates.get(event.ref)
+        if candidate is not None and event.look.kind is FileKind.UNREADABLE and event.ref.root in self.withheld:
+            # The folder was lost under the look, or is lost still: a late answer says nothing of the file.
+            if candidate.due_s is None:
+                self.withheld[event.ref.root].add(event.ref)
+            return
         if candidate is not None:
             if self.settler.overtaken(event.ref, event.look, turn.now_s):
                 self._tell_restless(turn)
@@ -257,7 +281,7 @@ class Intake:
         record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
         if look.kind is FileKind.UNREADABLE:
             if known is None or not self._still_told(known, look, live=candidate.live):
-                failure = Failure(FailureKind.TRANSIENT, "unreadable", look.detail)
+                failure = Failure(FailureKind.TRANSIENT, look.reason, look.detail)
                 self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure, candidate.noticed_s)
             return
         symlink = look.kind is FileKind.SYMLINK

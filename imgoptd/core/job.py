@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imgoptd.core.estimate import Estimate
-from imgoptd.core.model import Domain, FileRecord, FileRef, JobSettings
+from imgoptd.core.model import Domain, FileRecord, FileRef, JobSettings, Place
 
 
 class Stage(StrEnum):
@@ -50,6 +50,10 @@ class Job:
     @property
     def ref(self) -> FileRef:
         return self.record.ref
+
+    @property
+    def place(self) -> Place:
+        return self.record.place
 
     @property
     def urgency(self) -> tuple[bool, int]:

@@ -10,6 +10,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core import retry
 from imgoptd.core.backlog import Backlog
+from imgoptd.core.deferred import Deferred
 from imgoptd.core.estimate import Estimator
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import (
@@ -26,6 +27,7 @@ from imgoptd.core.model import (
     Receipt,
     Verdict,
 )
+from imgoptd.core.places import Places
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
@@ -52,13 +54,14 @@ class Jobs:
         self.by_ref: dict[FileRef, Job] = {}
         self.backlog = Backlog()
         self.estimator = Estimator()
-        self.deferred: set[FileRef] = set()
+        self.deferred = Deferred(lambda job: self.backlog.is_shut(job.place))
         self.held: set[FileRef] = set()
         self._story = story
         self._attend = attend
         self._suspect = suspect
         self._deferrals: Counter[FileRef] = Counter()
         """How often in a row each file was deferred; only files that still fail are kept."""
+        self.places = Places(story, self.backlog, self.deferred, self.forgive)
         self._seq = 0
 
     # ---- in and out of the backlog ----------------------------------------------------------------------------------
@@ -131,10 +134,10 @@ class Jobs:
 
     def overdue(self, now_s: float) -> list[Job]:
         """Deferred jobs whose delay is over."""
-        return [job for ref in self.deferred if (job := self.by_ref[ref]).due_s <= now_s]
+        return self.deferred.overdue(now_s)
 
     def next_due_s(self) -> float | None:
-        return min((self.by_ref[ref].due_s for ref in self.deferred), default=None)
+        return self.deferred.next_due_s()
 
     # ---- what a worker says -----------------------------------------------------------------------------------------
 
@@ -244,8 +247,9 @@ class Jobs:
         self._deferrals[job.ref] += 1
         detail = f"{failure.detail}; tried again in {delay_s:.0f} s"
         job.record = self._story.move(turn, job.record, JobState.DEFERRED, failure.reason, detail)
-        self.deferred.add(job.ref)
-        self._story.announce(turn, job.record)
+        self.deferred.add(job)
+        if not self.places.took(turn, job, failure):
+            self._story.announce(turn, job.record)
 
     def _end(self, turn: Turn, job: Job, state: JobState, reason: str, detail: str) -> None:
         self._forget(job)

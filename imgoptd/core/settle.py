@@ -116,6 +116,14 @@ class Settler:
         candidate = self.candidates[ref]
         return candidate.strong and not candidate.placed and not candidate.quiet_needed
 
+    def resume(self, ref: FileRef, now_s: float) -> None:
+        """A candidate that `due` handed out and nobody looked at is to be looked at now."""
+        candidate = self.candidates.get(ref)
+        if candidate is not None and candidate.due_s is None:
+            candidate.hint_during_look = False
+            candidate.first_s = now_s  # that nobody looked at it says nothing of its writer
+            self._schedule(candidate, now_s)
+
     def next_due_s(self) -> float | None:
         """When the next look is due, or None with nothing to look at."""
         while self._heap:

@@ -15,6 +15,7 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.finished import NOT_A_FILE, SYMLINK, VANISHED, same_content
+from imgoptd.core.intake import WAITING
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import FileRecord, FileRef, JobState
 from imgoptd.core.shape import AGES_S, shape
@@ -107,6 +108,7 @@ class Backend:
             },
             "store": {"trouble": self._store_trouble()},
             "folders": self._folders.shown(),
+            "breakers": self._breakers(),
         }
 
     def _counts(self) -> dict[str, int]:
@@ -116,9 +118,27 @@ class Backend:
             "done": counts[JobState.DONE],
             "skipped": counts[JobState.SKIPPED],
             "held": len(engine.jobs.held),
-            "deferred": len(engine.jobs.deferred),
+            "deferred": engine.deferred(),
             "quarantined": counts[JobState.QUARANTINED],
         }
+
+    def _breakers(self) -> list[dict[str, Any]]:
+        """Each disk that is under suspicion or taken for sick, as one watched folder sees it."""
+        now_s, jobs = time.monotonic(), self._engine.jobs
+        return [
+            {
+                "path": place.root,
+                "device": f"{os.major(place.dev)}:{os.minor(place.dev)}",
+                "folder": os.path.dirname(breaker.ref.full),
+                "state": breaker.state,
+                "reason": breaker.failure.reason,
+                "detail": breaker.failure.detail,
+                "for_s": round(now_s - breaker.since_s, 3),
+                "next_try_s": None if breaker.next_s is None else round(max(0.0, breaker.next_s - now_s), 3),
+                "jobs": jobs.backlog.jobs_on(place),
+            }
+            for place, breaker in jobs.places.breakers.known.items()
+        ]
 
     def workers(self) -> list[dict[str, Any]]:
         now_s = time.monotonic()
@@ -266,10 +286,18 @@ class Backend:
 
     def _state(self, ref: FileRef, record: FileRecord | None) -> tuple[str, str, str]:
         """What the engine knows comes first: it is ahead of the store by a turn."""
-        if ref in self._engine.intake.settler.candidates:
+        engine = self._engine
+        if ref in engine.intake.settler.candidates:
+            lost = engine.jobs.places.kept_back(ref, None, time.monotonic())
+            if lost is not None:
+                return JobState.DEFERRED, lost.reason, lost.detail
             return JobState.SETTLING, "", "it is looked at until it is complete"
-        job = self._engine.jobs.by_ref.get(ref)
+        job = engine.jobs.by_ref.get(ref)
         if job is not None:
+            if job.stage in WAITING and job.record.state is not JobState.HELD:
+                kept = engine.jobs.places.kept_back(ref, job.place, time.monotonic())
+                if kept is not None:
+                    return JobState.DEFERRED, kept.reason, kept.detail
             state = JobState.ACTIVE if job.stage is Stage.REPLACING else job.record.state
             return state, job.record.reason, job.record.detail
         if record is None:

@@ -209,6 +209,7 @@ class Folders:
             self._lost(known, f"watched folder {show_path(known.watch.path)}: {sentence}")
             return
         known.folder = folder
+        self._post(e.FolderFound(known.watch.path))
         if known.trouble:
             self._found(known)
         await self.finish_replaces(self._unfinished.of(known.watch.path))
@@ -247,6 +248,7 @@ class Folders:
             mend = "bring it back, or take it out of the configuration"
             text = f"{sentence}; {mend}; it is looked for every {CHECK_S:.0f} s"
             self._log.say("folder-lost", text, 3, ROOT=show_path(known.watch.path))
+            self._post(e.FolderLost(known.watch.path, sentence))
         known.folder = None
 
     def _found(self, known: Watched) -> None:

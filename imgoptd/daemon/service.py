@@ -315,7 +315,11 @@ class Service:
         saved = show_bytes(counts["bytes_before"] - counts["bytes_after"])
         parts = [f"{counts[JobState.DONE]} done", f"{counts[JobState.SKIPPED]} skipped"]
         jobs = self._engine.jobs
-        others = {"quarantined": counts[JobState.QUARANTINED], "deferred": len(jobs.deferred), "held": len(jobs.held)}
+        others = {
+            "quarantined": counts[JobState.QUARANTINED],
+            "deferred": self._engine.deferred(),
+            "held": len(jobs.held),
+        }
         parts += [f"{number} {name}" for name, number in others.items() if number]
         text = f"stopped: {', '.join(parts)}, {saved} saved"
         self._log.say("stop", text, 5)
@@ -326,7 +330,7 @@ class Service:
         engine = self._engine
         quarantined = engine.story.counts[JobState.QUARANTINED]
         left = engine.unfinished() or not self._begun
-        return 1 if quarantined or engine.jobs.deferred or left or self._folders.troubles() else 0
+        return 1 if quarantined or engine.deferred() or left or self._folders.troubles() else 0
 
 
 def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | None = None) -> int:

@@ -8,15 +8,18 @@ import traceback
 from collections import defaultdict
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 from imgoptd.adapters import replace as swap
+from imgoptd.adapters.folder_probe import probe_folder
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.look import look
 from imgoptd.adapters.pool import Pool, WorkerGone
 from imgoptd.adapters.sensors import Sensors
 from imgoptd.adapters.store_thread import StoreThread
+from imgoptd.adapters.troubles import reason_of
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, Look
@@ -70,6 +73,8 @@ class Supervisor:
             match action:
                 case c.LookAt():
                     looks.append(action)
+                case c.ProbeFolder():
+                    self._begin(self._probe_folder(action))
                 case c.SendProbe(worker):
                     probes[worker].append(action)
                 case c.SendJob():
@@ -140,6 +145,14 @@ class Supervisor:
         except Exception as error:  # one file's trouble, ours or the system's, must not stop the others
             self._fault(ref, error)
             return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
+
+    async def _probe_folder(self, command: c.ProbeFolder) -> None:
+        folder = self._folders.folder(command.ref.root)
+        if folder is None:
+            return  # it is lost, which ends the question
+        place, path = command.place, command.ref.path
+        found = await self._in_thread(partial(probe_folder, folder, path, place.dev, command.need_bytes))
+        self._post(e.FolderProbed(place, found.failure, found.shown))
 
     # ---- handing over -----------------------------------------------------------------------------------------------
 
@@ -247,7 +260,8 @@ class Supervisor:
         except swap.Refused as refused:
             return refused.failure
         except OSError as error:
-            return Failure(FailureKind.TRANSIENT, "io-error", error.strerror or str(error))
+            reason = reason_of(error) or "io-error"
+            return Failure(FailureKind.TRANSIENT, reason, error.strerror or str(error))
         except Exception as error:  # a fault of ours costs this file's attempt, not the daemon
             self._fault(ref, error)
             return Failure(FailureKind.TRANSIENT, "internal", f"{type(error).__name__}: {error}")

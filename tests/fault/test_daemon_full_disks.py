@@ -1,15 +1,14 @@
-"""The disk of the state folder is full, or that of the watched one: nothing is lost, and it goes on by itself."""
+"""The disk of the state folder is full: nothing is lost, and it goes on by itself."""
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
 from tests import images
 from tests.checker import compare, snapshot
 from tests.fault.small_disk import fill, small_disk
-from tests.harness import Daemon, beneath, drop, eventually, unique
+from tests.harness import Daemon, drop, eventually, unique
 
 JPEG = images.jpegs()["baseline.jpg"]
 COMPLAINT = "the store cannot be written"
@@ -74,27 +73,3 @@ def test_a_daemon_that_waits_for_room_for_its_state_stops_when_told_and_loses_no
         daemon.start()
         daemon.wait_done(dropped)
         assert compare(before, snapshot(daemon.watched)) == []
-
-
-def test_with_the_watched_disk_full_files_stay_whole_and_are_done_later() -> None:
-    with Daemon() as daemon, small_disk(daemon.watched, "1m") as watched:
-        daemon.start()
-        data = images.jpeg(images.photo(640, 480, seed=5))
-        staged = drop(watched, {"a.jpg.part": unique(data, "a"), "b.jpg.part": unique(data, "b")})
-        fill(watched / "ballast.part")
-        paths = [path.with_suffix("") for path in staged]
-        contents = [path.read_bytes() for path in staged]
-        for path, into in zip(staged, paths, strict=True):
-            os.rename(path, into)
-        assert daemon.wait(paths).status == 1
-        for path, content in zip(paths, contents, strict=True):
-            life = daemon.why(path)
-            assert (life["state"], life["reason"], life["attempts"]) == ("deferred", "no-space", 0)
-            assert path.read_bytes() == content
-        assert beneath(watched) == sorted(map(os.fsencode, [*paths, watched / "ballast.part"]))
-        assert daemon.status()["counts"]["deferred"] == 2
-        (watched / "ballast.part").unlink()
-        before = snapshot(watched)
-        eventually(lambda: daemon.status()["counts"]["done"] == 2, what="both are done after the delay")
-        assert compare(before, snapshot(watched)) == []
-        assert beneath(watched) == sorted(map(os.fsencode, paths))

@@ -93,6 +93,10 @@ class Disk:
     files: dict[FileRef, File] = field(default_factory=dict)
     leases: bool = True
     """Does the filesystem grant leases and report closes?"""
+    sick: set[bytes] = field(default_factory=set)
+    """Watched folders on whose disk nothing can be read or written now."""
+    lost: set[bytes] = field(default_factory=set)
+    """Watched folders that are out of reach now."""
     _numbers: count[int] = field(default_factory=lambda: count(100))
 
     def number(self) -> int:
@@ -113,6 +117,8 @@ class Disk:
 
     def look(self, ref: FileRef) -> Look:
         file = self.files.get(ref)
+        if ref.root in self.lost:
+            return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
         if file is None:
             return Look(FileKind.GONE)
         if file.kind is FileKind.UNREADABLE:

@@ -28,6 +28,7 @@ MIB = 1 << 20
 
 Answerable = (
     c.LookAt
+    | c.ProbeFolder
     | c.StartWorker
     | c.RetireWorker
     | c.KillWorker
@@ -118,10 +119,16 @@ class Edge:
     def answer(self, action: Answerable, how: str = "well") -> None:
         """Do the pending action. `how`: well, fail, unfinished (of an exchange), copied (the result had to be)."""
         self.pending.remove(action)
+        if self._cannot_be_done(action):
+            how = "fail"
         match action:
             case c.LookAt(ref):
                 self._finish_replace(ref)
                 self.post(e.Looked(ref, self.disk.look(ref), self.store.files.get(ref)))
+            case c.ProbeFolder(place, ref):
+                if ref.root not in self.disk.lost:
+                    sick = place.root in self.disk.sick or how == "fail"
+                    self.post(e.FolderProbed(place, _transient("io-error") if sick else None))
             case c.StartWorker(worker):
                 if worker in self.workers:
                     self.workers[worker].up = True
@@ -138,6 +145,12 @@ class Edge:
                 self._exchange(intent, how)
             case c.Sense():
                 self.post(self.machine)
+
+    def _cannot_be_done(self, action: Answerable) -> bool:
+        if isinstance(action, c.Prepare | c.Exchange):
+            ref = action.ref if isinstance(action, c.Prepare) else action.intent.ref
+            return ref.root in self.disk.sick
+        return isinstance(action, c.SendProbe | c.SendJob) and action.ref.root in self.disk.sick | self.disk.lost
 
     def _send(self, action: c.SendProbe | c.SendJob, how: str) -> None:
         ref, worker = action.ref, self.workers.get(action.worker)

@@ -6,6 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from imgoptd.core import commands as c
+from imgoptd.core.breaker import State
 from imgoptd.core.engine import Engine
 from imgoptd.core.finished import EXISTING
 from imgoptd.core.fleet import WorkerState
@@ -37,12 +38,36 @@ def check_engine(engine: Engine, now_s: float) -> None:
         assert (job.stage is Stage.WAITING) == (ref in jobs.deferred or ref in jobs.held)
         assert (job.record.state is JobState.ACTIVE) == (job.stage in (Stage.WORKING, Stage.REPLACING))
 
-    waiting = [job for job in jobs.by_ref.values() if job.stage in (Stage.UNPROBED, Stage.READY)]
+    queued = [job for job in jobs.by_ref.values() if job.stage in (Stage.UNPROBED, Stage.READY)]
+    waiting = [job for job in queued if not jobs.backlog.is_shut(job.place)]
     ready = [job for job in waiting if job.stage is Stage.READY]
     assert jobs.backlog.jobs == len(waiting)
     assert jobs.backlog.bytes == sum(job.record.identity.size for job in waiting)
     assert abs(jobs.backlog.ready_cpu_s - sum(job.estimate.cpu_s for job in ready)) < 1e-6
+    _check_places(engine, now_s)
     _check_memory(engine)
+
+
+def _check_places(engine: Engine, now_s: float) -> None:
+    jobs, places = engine.jobs, engine.jobs.places
+    for place, breaker in places.breakers.known.items():
+        assert breaker.state is not State.CLOSED, "a closed breaker is kept"
+        assert jobs.backlog.is_shut(place), "work is given out on a disk under suspicion"
+        assert place.root not in places.lost, "a disk of a lost folder is tried"
+        assert breaker.state is State.HALF_OPEN or breaker.next_s is not None, "it would stay so for ever"
+    shut = {job.place for job in jobs.by_ref.values() if jobs.backlog.is_shut(job.place)}
+    assert all(place.root in places.lost or place in places.breakers.known for place in shut), "shut without a reason"
+    for ref in () if engine.dispatcher.draining else jobs.deferred:
+        job = jobs.by_ref[ref]
+        assert job.due_s > now_s or jobs.backlog.is_shut(job.place), "its time has come, and nobody will see to it"
+    for root, refs in engine.intake.withheld.items():
+        assert root in places.lost
+        assert all(engine.intake.settler.candidates[ref].due_s is None for ref in refs)
+
+
+def check_given_out(engine: Engine, action: c.SendProbe | c.SendJob) -> None:
+    """At the end of the turn that asks for it."""
+    assert not engine.jobs.backlog.is_shut(engine.jobs.by_ref[action.ref].place), "given out on a sick disk"
 
 
 def _check_memory(engine: Engine) -> None:

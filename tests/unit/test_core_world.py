@@ -23,7 +23,13 @@ FOLDERS = (
 REFS = [FileRef(root, name) for root in ROOTS for name in (b"1.jpg", b"2.png", b"sub/3.jpg")]
 KINDS = ["photo", "photo", "photo", "panorama", "huge", "tight", "corrupt", "text", "deadly", "deadly-to-probe"]
 KINDS += ["endless", "greedy", "wrong"]
-HOW = {c.SendProbe: ["fail"], c.SendJob: ["fail"], c.Prepare: ["fail", "copied"], c.Exchange: ["fail", "unfinished"]}
+HOW = {
+    c.ProbeFolder: ["fail"],
+    c.SendProbe: ["fail"],
+    c.SendJob: ["fail"],
+    c.Prepare: ["fail", "copied"],
+    c.Exchange: ["fail", "unfinished"],
+}
 
 ENDS = [(-9, False, False), (-9, True, False), (1, False, False), (-9, False, True)]
 """Of a worker: status, killed by the OOM killer, innocent."""
@@ -193,6 +199,20 @@ class AnyWorld(RuleBasedStateMachine):
         assert world.engine.drained()
         world.boot()
 
+    @rule(root=st.sampled_from(ROOTS), sick=st.booleans())
+    def a_disk_falls_sick_or_is_well_again(self, root: bytes, sick: bool) -> None:
+        if sick:
+            self.world.disk.sick.add(root)
+        else:
+            self.world.disk.sick.discard(root)
+
+    @rule(root=st.sampled_from(ROOTS))
+    def a_folder_is_lost_or_found(self, root: bytes) -> None:
+        if root in self.world.disk.lost:
+            self.world.find(root)
+        elif root in self.world.store.baselines:  # what a lost folder does to its first scan is not the engine's affair
+            self.world.lose(root)
+
     # ---- in the end -------------------------------------------------------------------------------------------------
 
     def teardown(self) -> None:
@@ -206,6 +226,9 @@ class AnyWorld(RuleBasedStateMachine):
             file.writers = 0
             if file.kind is FileKind.UNREADABLE:
                 file.kind = FileKind.REGULAR
+        world.disk.sick.clear()
+        for root in sorted(world.disk.lost):
+            world.find(root)
         world.machine = e.Sensed(3072 * MIB, 4096 * MIB, cpus=4)
         world.post(world.machine)
         for policy in world.config.folders:

@@ -212,3 +212,17 @@ def test_a_folder_that_is_not_watched_now_stands_in_the_status() -> None:
     assert [line for line in lines if "TROUBLE" in line] == [
         "TROUBLE   watched folder /srv/b: No such file or directory"
     ]
+
+
+def test_a_disk_that_is_out_of_order_stands_in_the_status_but_not_one_under_mere_suspicion() -> None:
+    ill = {"folder": "/srv/b/sub", "state": "open", "detail": "its filesystem is read-only", "jobs": 12}
+    breakers = [
+        ill | {"next_try_s": 4.6},
+        ill | {"state": "half-open", "next_try_s": None},
+        ill | {"state": "suspected", "next_try_s": 30.0},
+    ]
+    lines = status_screen({"breakers": breakers})
+    assert [line for line in lines if line.startswith("DISK")] == [
+        "DISK      /srv/b/sub: its filesystem is read-only; 12 jobs wait, it is tried again in 4.6 s",
+        "DISK      /srv/b/sub: its filesystem is read-only; 12 jobs wait, it is tried again now",
+    ]

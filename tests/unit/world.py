@@ -15,7 +15,7 @@ from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, HintKind, JobState
 from tests.unit.disk import ALICE, Content
 from tests.unit.edge import MIB, Edge, SimWorker
-from tests.unit.invariants import check_action, check_engine
+from tests.unit.invariants import check_action, check_engine, check_given_out
 
 ROOT = b"/srv/photos"
 UNFINISHED_STATES = (JobState.QUEUED, JobState.ACTIVE, JobState.DEFERRED, JobState.HELD)
@@ -80,6 +80,10 @@ class World(Edge):
 
     def _scan_all(self) -> None:
         for policy in self.config.folders:
+            if policy.root in self.disk.lost:
+                self.post(e.FolderLost(policy.root, "it is gone"))
+                continue
+            self.post(e.FolderFound(policy.root))
             if policy.root not in self.store.baselines:
                 self.post(e.BaselineStarted(policy.root))
             self.scan(policy.root)
@@ -100,10 +104,25 @@ class World(Edge):
         self.config = replace(self.config, generation=self.config.generation + 1, **changes)  # type: ignore[arg-type]
         self.post(self.config)
         for policy in self.config.folders:
-            if policy.root not in known:
+            if policy.root not in known and policy.root in self.disk.lost:
+                self.post(e.FolderLost(policy.root, "it is gone"))
+            elif policy.root not in known:
+                self.post(e.FolderFound(policy.root))
                 if policy.root not in self.store.baselines:
                     self.post(e.BaselineStarted(policy.root))
                 self.scan(policy.root)
+
+    def lose(self, root: bytes) -> None:
+        """The folder goes out of reach."""
+        self.disk.lost.add(root)
+        if any(policy.root == root for policy in self.config.folders):
+            self.post(e.FolderLost(root, "it is gone"))
+
+    def find(self, root: bytes) -> None:
+        self.disk.lost.discard(root)
+        if any(policy.root == root for policy in self.config.folders):
+            self.post(e.FolderFound(root))
+            self.scan(root)
 
     # ---- what users do ----------------------------------------------------------------------------------------------
 
@@ -133,6 +152,9 @@ class World(Edge):
             commands += self.engine.handle(event, self.now_s)
         commands += self.engine.end_turn(self.now_s)
         check_engine(self.engine, self.now_s)
+        for command in commands:
+            if isinstance(command, c.SendProbe | c.SendJob):
+                check_given_out(self.engine, command)
         if lose:
             return commands
         for command in commands:
@@ -192,7 +214,7 @@ class World(Edge):
         end_s = None if for_s is None else self.now_s + for_s
         for _ in range(MOST_TURNS):
             self.settle_answers()
-            if end_s is None and self.engine.at_rest() and not self.engine.jobs.deferred:
+            if end_s is None and self.engine.at_rest() and not self.engine.deferred():
                 return
             deadline_s = self.engine.next_deadline_s()
             if end_s is not None and (deadline_s is None or deadline_s > end_s):
