@@ -17,26 +17,47 @@ from collections.abc import Iterable
 from imgoptd.config.schema import Watch
 from imgoptd.config.table import quoted
 
+# What may stand here: no name that somebody would give to a picture or to a folder of them. So each is hidden, begins
+# or ends with an odd character, has an extension that no picture has, or is a system's own word (`LOST.DIR`). Left out
+# for that: `CVS`, `Originals`, `Cache`, `tmp`, `*.bak`, and the conflict copies of synchronisers, which are pictures.
+
 BUILT_IN_ANYWHERE = (
-    # version control, and what synchronisers and network storage keep beside the files
-    ".git", ".hg", ".svn", "@eaDir", ".stversions", ".stfolder", "#snapshot", ".snapshots", "#recycle", "lost+found",
-    # waste baskets and thumbnails
-    ".Trash", ".Trash-*", ".trashed-*", ".thumbnails",
-    # folders of half-done transfers: rsync --delay-updates, Safari; and all of our own
-    ".~tmp~", "*.download", ".imgoptd*",
+    # version control
+    ".git", ".hg", ".svn", ".bzr", ".jj",
+    # what synchronisers keep beside the files: Syncthing, Resilio, Dropbox, Google and Synology Drive, MEGA, GoodSync
+    ".stversions", ".stfolder", ".sync", ".dropbox.cache", ".tmp.drivedownload", ".tmp.driveupload",
+    ".SynologyWorkingDirectory", ".debris", "_gsdata_",
+    # network storage: Synology, QNAP, NetApp, ZFS, Snapper, Samba, Unraid
+    "@eaDir", "@tmp", "@sharebin", "#snapshot", "#recycle", ".@__thumb", ".@upload_cache", ".streams", "@Recycle",
+    "@Recently-Snapshot", ".snapshot", "~snapshot", ".zfs", ".snapshots", ".recycle", ".Recycle.Bin",
+    # waste baskets, thumbnails and caches: freedesktop.org, Android, digiKam
+    ".Trash", ".Trash-*", ".trashed-*", ".dtrash", ".thumbnails", ".sh_thumbnails", ".cache", "lost+found", "LOST.DIR",
+    # of other systems on a shared disk: macOS, Windows
+    ".Trashes", ".TemporaryItems", ".Spotlight-V100", ".fseventsd", ".DocumentRevisions-V100", ".AppleDouble",
+    "$RECYCLE.BIN", "$Recycle.Bin", "RECYCLER", "System Volume Information",
+    # what a photo manager holds as its own: Apple Photos, iPhoto, Aperture, Lightroom, Picasa, PhotoPrism
+    "*.photoslibrary", "*.photolibrary", "*.aplibrary", "*.lrdata", "*.lrlibrary", ".picasaoriginals", ".photoprism",
+    # half-done transfers: rsync --delay-updates and --partial-dir, Safari, Android; and all of our own
+    ".~tmp~", ".rsync-partial", "*.download", ".pending-*", ".imgoptd*",
 )  # fmt: skip
 """Names of folders (or files) under which nothing is touched."""
 
 BUILT_IN_FILES = (
-    # synchronisers and browsers while they still write
-    ".syncthing.*.tmp", "~syncthing~*.tmp", "*.part", "*.partial", "*.crdownload", "*.filepart", "*.tmp",
+    # synchronisers while they still write: Syncthing, Nextcloud and ownCloud, Resilio, MEGA, FreeFileSync
+    ".syncthing.*.tmp", "~syncthing~*.tmp", ".*.~*", "*.!sync", ".getxfer.*", "*.ffs_tmp",
+    # browsers and transfers while they still write: Firefox and KDE, rclone, Chrome, WinSCP, Opera, aria2, lftp,
+    # qBittorrent, uTorrent, BitComet, Free Download Manager, Thunder, yt-dlp
+    "*.part", "*.partial", "*.crdownload", "*.filepart", "*.tmp", "*.temp", "*.opdownload", "*.aria2",
+    "*.lftp-pget-status", "*.!qB", "*.!ut", "*.bc!", "*.fdmdownload", "*.xltd", "*.ytdl",
     ".com.google.Chrome.*", ".org.chromium.Chromium.*",
-    # editors and desktops
-    "*~", ".*.sw?", "4913", ".goutputstream-*", ".~lock.*#",
-    # removed but still open, on FUSE and NFS
-    ".fuse_hidden*", ".nfs*",
+    # editors and desktops: backups, swap and lock files of vim, Emacs, Kate, GLib, LibreOffice, Microsoft Office
+    "*~", ".*.sw?", "4913", ".#*", "#*#", "*.kate-swp", ".goutputstream-*", ".~lock.*#", "~$*",
+    # ExifTool while it writes
+    "*_exiftool_tmp",
+    # removed but still open, on FUSE, NFS and SMB
+    ".fuse_hidden*", ".nfs*", ".smbdelete*",
     # companions on other systems; `._a.jpg` holds AppleDouble metadata, not a picture
-    "._*", ".DS_Store", "Thumbs.db",
+    "._*", ".DS_Store", "Thumbs.db", "ehthumbs*.db", "desktop.ini",
 )  # fmt: skip
 """Names of files alone: a folder may well be called `4913`."""
 
@@ -44,6 +65,11 @@ BUILT_IN_SHAPES = (
     # rsync writes to `.name.ext.XXXXXX`, X alphanumeric (rsync's receiver.c, get_tmpname). An extension is asked for,
     # so that `.holiday.backup` is no temp.
     (".NAME.EXT.XXXXXX", r"\..+\.[A-Za-z0-9]{1,5}\.[A-Za-z0-9]{6}"),
+    # the untouched copy that ExifTool leaves, and takes back at -restore_original. An extension is asked for, so that
+    # `beach_original` is no such copy.
+    ("NAME.EXT_original", r".+\.[A-Za-z0-9]{1,5}_original"),
+    # ImageMagick's temps have no extension
+    ("magick-RANDOM", r"magick-[A-Za-z0-9_-]{12,}"),
     # a file made by O_TMPFILE is reported under this name until it is linked
     ("#INODE", r"#[0-9]{5,}"),
 )
