@@ -7,11 +7,13 @@ import fcntl
 import os
 import signal
 import stat
+from collections.abc import Callable
+from dataclasses import replace
 
 from imgoptd.adapters import fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading
 from imgoptd.adapters.troubles import reason_of
-from imgoptd.core.model import FileKind, Identity, Lease, Look
+from imgoptd.core.model import Failure, FileKind, Identity, Lease, Look
 from imgoptd.core.whole import ends_whole
 
 _GONE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESTALE})
@@ -71,6 +73,17 @@ def look(folder: Folder, path: bytes, *, ends: bool = False) -> Look:
         return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error, identity_of(os.fstat(pin)))
     finally:
         os.close(pin)
+
+
+def look_around(seen: Look, leave: Callable[[], Failure | None]) -> Look:
+    """The look at a regular file, with why it is to be left alone for the sake of others, as `leave` has it.
+
+    UNREADABLE, or GONE, where `leave` raises OSError: a folder on the way cannot be looked at.
+    """
+    try:
+        return replace(seen, leave=leave())
+    except OSError as error:
+        return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error, seen.identity)
 
 
 def _look_at(pin: int, ends: bool) -> Look:

@@ -247,7 +247,7 @@ def _own_profile(profile: Table) -> None:
 
 WATCH_KEYS = (
     "path", "profile", "mode", "output", "recursive", "existing", "settle", "priority", "backend", "include", "exclude",
-    "min_saving",
+    "min_saving", "companions",
 )  # fmt: skip
 
 
@@ -296,6 +296,7 @@ def _watch(table: Table, folder: _Base, profiles: tuple[str, ...]) -> Watch:
         include=table.take("include", _include, default.include),
         exclude=table.take("exclude", _patterns, default.exclude),
         min_saving=min_saving,
+        companions=table.take("companions", choice("leave", "optimize"), default.companions),
         settings=JobSettings(profile=profile, min_saving=min_saving),
     )
 

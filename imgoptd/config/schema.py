@@ -59,6 +59,8 @@ class Watch:
     exclude: tuple[str, ...] = ()
     min_saving: float = 0.01
     """Fraction."""
+    companions: str = "leave"
+    """leave | optimize: files named in a checksum manifest, and the JPEG beside a raw file"""
     settings: JobSettings = JobSettings()
     """Resolved from the profile and min_saving."""
 

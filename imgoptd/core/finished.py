@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from imgoptd.core.companions import IN_MANIFEST, RAW_SIDECAR
 from imgoptd.core.model import FINAL_STATES, Identity, JobState
 
 EXISTING = "existing"
@@ -12,6 +13,9 @@ HARD_LINKED = "hard-linked"
 VANISHED = "vanished"
 SYMLINK = "symlink"
 NOT_A_FILE = "not-a-file"
+COMPANIONS = frozenset({IN_MANIFEST, RAW_SIDECAR})
+UNTOUCHABLE = COMPANIONS | {PROTECTED, HARD_LINKED}
+"""Reasons that leave no trace in a file's identity: rights, links and what lies around it."""
 
 NO_IDENTITY = Identity(0, 0, 0, 0)
 
@@ -47,8 +51,8 @@ def finished(row: Row, identity: Identity | None, why_untouchable: str, *, patie
     """
     if identity is None or row.state not in FINAL_STATES or not same_content(row.identity, identity):
         return False
-    if row.reason in (PROTECTED, HARD_LINKED):
-        return why_untouchable == row.reason  # rights and links leave no trace in the identity
+    if row.reason in UNTOUCHABLE:
+        return why_untouchable == row.reason
     if row.state is JobState.QUARANTINED and not patient:
         return False
     if row.reason == VANISHED:

@@ -14,8 +14,10 @@ from imgoptd.core.finished import (
     NOT_A_FILE,
     PROTECTED,
     SYMLINK,
+    UNTOUCHABLE,
     VANISHED,
     finished,
+    same_content,
     untouchable,
 )
 from imgoptd.core.job import Stage
@@ -260,7 +262,9 @@ class Intake:
     def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:
         """Does the store know exactly this content as finished? A live hint says that somebody writes it now."""
         spare = not (live or folder.optimize_existing)
-        return finished(known, look.identity, _untouchable(look), patient=self._patient, spare_existing=spare)
+        why = _untouchable(look)
+        reason = why.reason if why is not None else ""
+        return finished(known, look.identity, reason, patient=self._patient, spare_existing=spare)
 
     def _settled_before(self, known: FileRecord | None, look: Look) -> bool:
         """A file that was queued and has not changed since needs no second settling, if nobody writes to it now."""
@@ -315,16 +319,15 @@ class Intake:
             bytes_before=look.identity.size,
         )
         why = _untouchable(look)
-        if why == PROTECTED:
-            self._skip(turn, record, PROTECTED, "it is read-only or immutable")
-        elif why == HARD_LINKED:
-            detail = f"it has {look.nlink} hard links; replacing one would part it from the others"
-            self._skip(turn, record, HARD_LINKED, detail)
+        if why is not None:
+            self._skip(turn, record, why.reason, why.detail)
         elif look.identity.size == 0:
             self._skip(turn, record, "empty", "it holds nothing")
         else:
+            # A manifest that came while it was worked on leaves a hash of what was never finished.
             finished = known is not None and known.state in (JobState.DONE, JobState.SKIPPED)
-            known_sha256 = known.sha256 if known is not None and finished else ""
+            tells = known is not None and finished and known.reason not in UNTOUCHABLE
+            known_sha256 = known.sha256 if known is not None and tells else ""
             self.jobs.queue(turn, record, self.folders[ref.root], candidate.noticed_s, known_sha256)
 
     def _skip(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> None:
@@ -334,5 +337,24 @@ class Intake:
         self._story.announce(turn, self._story.move(turn, settling, JobState.SKIPPED, reason, detail))
 
 
-def _untouchable(look: Look) -> str:
-    return untouchable(look.mode, look.nlink, immutable=look.immutable)
+def counts_what_lies_around(look: Look, known: FileRecord | None) -> bool:
+    """Is it worth to look for files to which this one belongs? Of one that is finished nothing hangs on it.
+
+    Where this is wrong (a retry of a finished file) the question comes again before any work.
+    """
+    if look.kind is not FileKind.REGULAR or look.identity is None:
+        return False
+    if known is None or known.state not in FINAL_STATES or not same_content(known.identity, look.identity):
+        return True
+    return known.reason in UNTOUCHABLE or known.reason in (EXISTING, VANISHED)
+
+
+def _untouchable(look: Look) -> Failure | None:
+    """Why the regular file is not ours to touch, or None."""
+    reason = untouchable(look.mode, look.nlink, immutable=look.immutable)
+    if reason == PROTECTED:
+        return Failure(FailureKind.REJECTED, PROTECTED, "it is read-only or immutable")
+    if reason == HARD_LINKED:
+        detail = f"it has {look.nlink} hard links; replacing one would part it from the others"
+        return Failure(FailureKind.REJECTED, HARD_LINKED, detail)
+    return look.leave

@@ -140,6 +140,8 @@ class Look:
     """It ends as whole files of its format do; asked for only where a look is to tell."""
     ctime_ns: int = 0
     """When content, rights or name last changed, by the clock of the file's kernel; 0 is unknown."""
+    leave: Failure | None = None
+    """Why it is to be left alone for the sake of files around it (REJECTED)."""
     detail: str = ""
     """Of an unreadable file: what the kernel said."""
     reason: str = "unreadable"

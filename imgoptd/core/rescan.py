@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import NamedTuple, Protocol
 
 from imgoptd.core.finished import (
+    COMPANIONS,
     EXISTING,
     NO_IDENTITY,
     NOT_A_FILE,
@@ -76,6 +77,9 @@ class Terms:
     """What stood there when the folder was first watched is left alone (`existing = "ignore"`)."""
     baseline_ns: int | None = None
     """Of the first scan of a folder that is to be spared: the file clock just before it was watched; 0: unknown."""
+    spare_companions: bool = True
+    """What was left alone for the sake of other files stays so until somebody does something to it; else it is looked
+    at once more."""
     patient: bool = True
     """As in core.finished."""
     regular: bool = False
@@ -215,6 +219,8 @@ class Merge:
             reason = SYMLINK if seen.kind is Kind.SYMLINK else NOT_A_FILE
             return row.state is JobState.SKIPPED and row.reason == reason and row.identity == NO_IDENTITY
         why = untouchable(seen.mode, seen.nlink)
+        if not why and terms.spare_companions and row.reason in COMPANIONS:
+            why = row.reason  # to look for what it belongs to would cost more than all the rest
         return finished(row, seen.identity, why, patient=terms.patient, spare_existing=terms.spare_existing)
 
 

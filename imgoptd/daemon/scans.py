@@ -120,7 +120,13 @@ class Scans:
 
     def _terms(self, known: Watched, baseline_ns: int | None, *, regular: bool = False) -> Terms:
         spare = known.watch.existing == "ignore" and self._patient
-        return Terms(spare, baseline_ns if spare else None, self._patient, regular)
+        return Terms(
+            spare,
+            baseline_ns if spare else None,
+            spare_companions=known.watch.companions == "leave" and self._patient,
+            patient=self._patient,
+            regular=regular,
+        )
 
     async def _scan_whole(self, known: Watched, folder: Folder, regular: bool) -> None:
         root = known.watch.path

@@ -12,16 +12,18 @@ from functools import partial
 from typing import Any, TypeVar
 
 from imgoptd.adapters import replace as swap
+from imgoptd.adapters.companions import Companions
 from imgoptd.adapters.folder_probe import probe_folder
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.journald import Log
-from imgoptd.adapters.look import look
+from imgoptd.adapters.look import look, look_around
 from imgoptd.adapters.pool import Pool, WorkerGone
 from imgoptd.adapters.sensors import Sensors
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.troubles import reason_of
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.intake import counts_what_lies_around
 from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, Look
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders
@@ -60,6 +62,7 @@ class Supervisor:
         self._log = log
         self._sensors = sensors
         self._spool_dir = spool_dir
+        self._companions = Companions()
         self._open: dict[FileRef, swap.OpenJob] = {}
         """The descriptors of each job from its start to its end."""
         self._running: set[asyncio.Task[None]] = set()
@@ -129,6 +132,15 @@ class Supervisor:
         unsettled = await self._folders.finish_replaces(refs)
         looks = await self._in_thread(lambda: [self._look_at(one, unsettled.get(one.ref)) for one in commands])
         known = await patiently(lambda: self._store.files(refs), self._log)
+        asked = [
+            number
+            for number, (ref, record) in enumerate(zip(refs, known, strict=True))
+            if self._leaves_companions(ref.root) and counts_what_lies_around(looks[number], record)
+        ]
+        if asked:
+            around = await self._in_thread(lambda: [self._look_around(refs[one], looks[one]) for one in asked])
+            for number, seen in zip(asked, around, strict=True):
+                looks[number] = seen
         for ref, seen, record in zip(refs, looks, known, strict=True):
             self._post(e.Looked(ref, seen, record))
 
@@ -153,6 +165,19 @@ class Supervisor:
         place, path = command.place, command.ref.path
         found = await self._in_thread(partial(probe_folder, folder, path, place.dev, command.need_bytes))
         self._post(e.FolderProbed(place, found.failure, found.shown))
+
+    def _look_around(self, ref: FileRef, seen: Look) -> Look:
+        folder = self._folders.folder(ref.root)
+        if folder is None:
+            return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
+        try:
+            return look_around(seen, lambda: self._companions.leave(folder, ref.path))
+        except Exception as error:
+            self._fault(ref, error)
+            return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
+
+    def _leaves_companions(self, root: bytes) -> bool:
+        return any(watch.path == root and watch.companions == "leave" for watch in self._folders.roots())
 
     # ---- handing over -----------------------------------------------------------------------------------------------
 
@@ -202,6 +227,7 @@ class Supervisor:
 
     def _open_job(self, command: c.SendJob) -> tuple[swap.OpenJob, str]:
         folder = self._folders.held(command.ref.root)
+        self._refuse_companion(command.ref)
         job = swap.open_job(folder, command.ref.path, command.identity, self._spool_dir)
         try:
             return job, sha256_of(job.input_fd)
@@ -216,11 +242,24 @@ class Supervisor:
         if job is None:
             self._replace_failed(ref, _LOST)
             return
-        result = await self._in_thread(lambda: self._guarded(ref, swap.prepare, job, size_bytes))
+        result = await self._in_thread(lambda: self._guarded(ref, self._prepare_job, ref, job, size_bytes))
         if isinstance(result, Failure):
             self._replace_failed(ref, result)
         else:
             self._post(e.Prepared(ref, result.temp_name, job.identity, result.result, result.sha256))
+
+    def _prepare_job(self, ref: FileRef, job: swap.OpenJob, size_bytes: int) -> swap.PreparedResult:
+        ready = swap.prepare(job, size_bytes)
+        # After the long work and before anything is written down: a manifest may have come meanwhile.
+        self._refuse_companion(ref)
+        return ready
+
+    def _refuse_companion(self, ref: FileRef) -> None:
+        """Raise Refused if the file is to be left alone for the sake of others around it; and OSError."""
+        if self._leaves_companions(ref.root):
+            leave = self._companions.leave(self._folders.held(ref.root), ref.path)
+            if leave is not None:
+                raise swap.Refused(leave)
 
     async def _exchange(self, command: c.Exchange) -> None:
         intent = command.intent

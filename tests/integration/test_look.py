@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import shutil
@@ -17,9 +18,9 @@ import pytest
 
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.hashing import sha256_of
-from imgoptd.adapters.look import look
+from imgoptd.adapters.look import look, look_around
 from imgoptd.adapters.replace import open_input
-from imgoptd.core.model import FileKind, Identity, Lease, Look
+from imgoptd.core.model import Failure, FailureKind, FileKind, Identity, Lease, Look
 from tests import images
 from tests.another_user import NOBODY, run_as
 from tests.replacing import PROJECT
@@ -242,3 +243,23 @@ def test_a_file_under_a_writers_lease_is_busy(root: Path) -> None:
         assert holder.stdout.readline() == b"held\n"
         seen = look_at(root, b"a.jpg")
     assert (seen.kind, seen.lease) == (FileKind.REGULAR, Lease.BUSY)
+
+
+@pytest.mark.parametrize(
+    ("code", "kind", "detail"),
+    [
+        (errno.EIO, FileKind.UNREADABLE, "not readable (Input/output error)"),
+        (errno.ENOENT, FileKind.GONE, ""),
+    ],
+)
+def test_a_file_is_no_better_than_the_folders_around_it(root: Path, code: int, kind: FileKind, detail: str) -> None:
+    (root / "a.jpg").write_bytes(b"x")
+    plain = look_at(root, b"a.jpg")
+
+    def broken() -> Failure | None:
+        raise OSError(code, os.strerror(code))
+
+    seen = look_around(plain, broken)
+    assert (seen.kind, seen.detail) == (kind, detail)
+    failure = Failure(FailureKind.REJECTED, "reason", "detail")
+    assert look_around(plain, lambda: failure).leave == failure

@@ -80,6 +80,8 @@ class File:
     kind: FileKind = FileKind.REGULAR
     writers: int = 0
     """Processes that have it open for writing."""
+    leave: Failure | None = None
+    """What a look would say of files around it."""
     pinnable: bool = True
     """Where UNREADABLE: can it at least be told which file it is?"""
 
@@ -137,4 +139,5 @@ class Disk:
             lease=lease,
             close_is_whole=self.leases,
             ends_whole=True,
+            leave=file.leave,
         )

@@ -158,6 +158,8 @@ class Edge:
         refused = _unopened(file.identity if file else None, action.identity, how)
         if file is None or refused is not None or file.kind is not FileKind.REGULAR:
             self.post(e.TaskRefused(action.worker, ref, refused or _changed("changed")))
+        elif file.leave is not None and isinstance(action, c.SendJob):
+            self.post(e.TaskRefused(action.worker, ref, file.leave))
         elif worker is None:
             self.post(e.TaskRefused(action.worker, ref, None))
         elif isinstance(action, c.SendProbe):
@@ -203,6 +205,10 @@ class Edge:
         if how == "fail" or file is None or file.content != content:
             del self.open[ref]
             self.post(e.ReplaceFailed(ref, _transient("no-space") if how == "fail" else _changed("changed")))
+            return
+        if file.leave is not None:
+            del self.open[ref]
+            self.post(e.ReplaceFailed(ref, file.leave))
             return
         result = None if how == "copied" else self._result_of(content)
         self.post(e.Prepared(ref, b".tmp", file.identity, result, content.optimized().sha256))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from imgoptd.core import commands as c
 from imgoptd.core.breaker import State
 from imgoptd.core.engine import Engine
-from imgoptd.core.finished import EXISTING
+from imgoptd.core.finished import EXISTING, UNTOUCHABLE
 from imgoptd.core.fleet import WorkerState
 from imgoptd.core.job import Stage
 from imgoptd.core.model import FINAL_STATES, JobState
@@ -16,7 +16,7 @@ from imgoptd.core.model import FINAL_STATES, JobState
 if TYPE_CHECKING:
     from tests.unit.edge import Edge
 
-NOT_ABOUT_CONTENT = frozenset({EXISTING, "protected", "hard-linked", "vanished", "symlink", "not-a-file"})
+NOT_ABOUT_CONTENT = UNTOUCHABLE | {EXISTING, "vanished", "symlink", "not-a-file"}
 """Reasons of a skip after which the same content may be worked on yet."""
 
 

@@ -63,6 +63,7 @@ def test_every_key_is_read() -> None:
     include = ["*.jpg"]
     exclude = ["raw"]
     min_saving = "5%"
+    companions = "optimize"
     [undo]
     keep = "1d"
     lossless = false
@@ -86,6 +87,7 @@ def test_every_key_is_read() -> None:
             include=("*.jpg",),
             exclude=("raw",),
             min_saving=0.05,
+            companions="optimize",
             settings=JobSettings(profile="mine", min_saving=0.05),
         ),
     )
@@ -150,7 +152,8 @@ ERRORS = [
     (
         WATCH + '"a\\nb" = "\\u001b"',
         'watch "/srv/a" "a\\nb" = "\\x1b": is not a known key; remove it, or use one of path, '
-        "profile, mode, output, recursive, existing, settle, priority, backend, include, exclude, min_saving",
+        "profile, mode, output, recursive, existing, settle, priority, backend, include, exclude, min_saving, "
+        "companions",
     ),
     # types
     ("daemon = 1", "daemon = 1: is not a table; write it as a [section] with keys of its own"),

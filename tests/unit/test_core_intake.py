@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imgoptd.core import commands as c
-from imgoptd.core.model import FileKind, FileRef, HintKind, JobState
+from imgoptd.core.companions import in_manifest, sidecar_of
+from imgoptd.core.intake import counts_what_lies_around
+from imgoptd.core.model import FileKind, FileRecord, FileRef, HintKind, Identity, JobState, Look
 from tests.unit.disk import Content
 from tests.unit.world import ROOT, World, folder
 
@@ -112,10 +116,15 @@ def test_a_file_that_stood_there_unreadable_is_left_alone_once_it_can_be_read(pi
 
 @pytest.mark.parametrize(
     ("attribute", "value", "mended", "reason"),
-    [("mode", 0o444, 0o644, "protected"), ("nlink", 3, 1, "hard-linked")],
+    [
+        ("mode", 0o444, 0o644, "protected"),
+        ("nlink", 3, 1, "hard-linked"),
+        ("leave", in_manifest("SHA256SUMS"), None, "in-checksum-manifest"),
+        ("leave", sidecar_of("a.CR2"), None, "raw-sidecar"),
+    ],
 )
-def test_protected_and_hard_linked_files_are_skipped_until_that_changes(
-    attribute: str, value: int, mended: int, reason: str
+def test_what_is_not_ours_to_touch_is_skipped_until_that_changes(
+    attribute: str, value: object, mended: object, reason: str
 ) -> None:
     world = World()
     world.drop(A, PHOTO)
@@ -128,6 +137,37 @@ def test_protected_and_hard_linked_files_are_skipped_until_that_changes(
     assert (world.state(A), len(world.store.steps[A])) == ((JobState.SKIPPED, reason), told), "told once"
     setattr(world.disk.files[A], attribute, mended)
     world.scan(ROOT)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_what_lies_around_a_file_is_not_asked_for_one_that_is_finished() -> None:
+    look = Look(FileKind.REGULAR, Identity(1, 2, 3, 4))
+    record = FileRecord(A, Identity(1, 2, 3, 4), JobState.DONE, "optimized")
+    assert not counts_what_lies_around(look, record)
+    assert not counts_what_lies_around(Look(FileKind.SYMLINK), None)
+    assert counts_what_lies_around(look, None)
+    assert counts_what_lies_around(look, replace(record, identity=Identity(1, 2, 3, 5)))
+    assert counts_what_lies_around(look, replace(record, state=JobState.QUEUED, reason=""))
+    for reason in ("in-checksum-manifest", "protected", "existing", "vanished"):
+        assert counts_what_lies_around(look, replace(record, state=JobState.SKIPPED, reason=reason))
+
+
+@pytest.mark.parametrize("until", [c.SendJob, c.Prepare])
+def test_a_manifest_that_comes_while_a_file_is_worked_on_stops_the_work_until_it_is_gone(
+    until: type[c.SendJob] | type[c.Prepare],
+) -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    action = world.until(until)
+    world.disk.files[A].leave = in_manifest("SHA256SUMS")
+    world.answer(action)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "in-checksum-manifest")
+    assert "SHA256SUMS names it" in texts(world, A)
+    assert world.disk.files[A].content == PHOTO
+    world.disk.files[A].leave = None
+    world.hint(A, HintKind.CLOSED)
     world.run()
     assert world.state(A) == (JobState.DONE, "optimized")
 

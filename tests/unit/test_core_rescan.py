@@ -10,7 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgoptd.core.finished import EXISTING, HARD_LINKED, NO_IDENTITY, NOT_A_FILE, PROTECTED, SYMLINK, VANISHED
+from imgoptd.core.finished import (
+    COMPANIONS,
+    EXISTING,
+    HARD_LINKED,
+    NO_IDENTITY,
+    NOT_A_FILE,
+    PROTECTED,
+    SYMLINK,
+    VANISHED,
+)
 from imgoptd.core.model import FINAL_STATES, Identity, JobState
 from imgoptd.core.rescan import EVERY_S, REST, STEP, Found, Kind, Merge, Seen, Stood, Terms, next_s
 
@@ -93,6 +102,13 @@ def test_rights_and_links_are_judged_by_the_stat() -> None:
     assert is_hinted(stands(mode=0o644), row(JobState.SKIPPED, PROTECTED))
     assert not is_hinted(stands(nlink=2), row(JobState.SKIPPED, HARD_LINKED))
     assert is_hinted(stands(nlink=1), row(JobState.SKIPPED, HARD_LINKED))
+
+
+@pytest.mark.parametrize("reason", sorted(COMPANIONS))
+def test_what_is_left_for_the_sake_of_others_is_looked_at_again_only_where_that_may_have_ended(reason: str) -> None:
+    assert not is_hinted(stands(), row(JobState.SKIPPED, reason))
+    assert is_hinted(stands(), row(JobState.SKIPPED, reason), Terms(spare_companions=False))
+    assert is_hinted(stands(mode=0o444), row(JobState.SKIPPED, reason))
 
 
 def test_a_file_that_had_vanished_and_is_back_is_hinted_at() -> None:
