@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from imgoptd.adapters import fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading
+from imgoptd.adapters.mounts import is_read_only_mount
 from imgoptd.adapters.troubles import reason_of
 from imgoptd.core.model import Failure, FileKind, Identity, Lease, Look
 from imgoptd.core.whole import ends_whole
@@ -116,6 +117,7 @@ def _regular(status: os.stat_result, lease: Lease, fd: int, *, immutable: bool =
         lease=lease,
         close_is_whole=fsinfo.close_is_whole(fd),
         ends_whole=whole,
+        read_only_mount=is_read_only_mount(fd),
         ctime_ns=status.st_ctime_ns,
     )
 

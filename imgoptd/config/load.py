@@ -247,7 +247,7 @@ def _own_profile(profile: Table) -> None:
 
 WATCH_KEYS = (
     "path", "profile", "mode", "output", "recursive", "existing", "settle", "priority", "backend", "include", "exclude",
-    "min_saving", "companions",
+    "min_saving", "companions", "hard_links",
 )  # fmt: skip
 
 
@@ -297,6 +297,7 @@ def _watch(table: Table, folder: _Base, profiles: tuple[str, ...]) -> Watch:
         exclude=table.take("exclude", _patterns, default.exclude),
         min_saving=min_saving,
         companions=table.take("companions", choice("leave", "optimize"), default.companions),
+        hard_links=table.take("hard_links", choice("leave", "part"), default.hard_links),
         settings=JobSettings(profile=profile, min_saving=min_saving),
     )
 

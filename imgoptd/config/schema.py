@@ -61,6 +61,8 @@ class Watch:
     """Fraction."""
     companions: str = "leave"
     """leave | optimize: files named in a checksum manifest, and the JPEG beside a raw file"""
+    hard_links: str = "leave"
+    """leave | part"""
     settings: JobSettings = JobSettings()
     """Resolved from the profile and min_saving."""
 

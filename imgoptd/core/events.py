@@ -29,6 +29,8 @@ class FolderPolicy:
     """0 first .. 9 last."""
     optimize_existing: bool = False
     settings: JobSettings = JobSettings()
+    part_hard_links: bool = False
+    """Replace one name of a file that has several: the others keep the original."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,11 @@ class Row(Protocol):
     def reason(self) -> str: ...
 
 
-def untouchable(mode: int, nlink: int, *, immutable: bool = False) -> str:
+def untouchable(mode: int, nlink: int, *, immutable: bool = False, part_hard_links: bool = False) -> str:
     """Why a regular file is not ours to replace, by its rights and links; empty: nothing speaks against it."""
     if immutable or not mode & 0o222:
         return PROTECTED
-    return HARD_LINKED if nlink > 1 else ""
+    return HARD_LINKED if nlink > 1 and not part_hard_links else ""
 
 
 def same_content(one: Identity, other: Identity) -> bool:

@@ -262,7 +262,7 @@ class Intake:
     def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:
         """Does the store know exactly this content as finished? A live hint says that somebody writes it now."""
         spare = not (live or folder.optimize_existing)
-        why = _untouchable(look)
+        why = _untouchable(look, folder)
         reason = why.reason if why is not None else ""
         return finished(known, look.identity, reason, patient=self._patient, spare_existing=spare)
 
@@ -318,7 +318,7 @@ class Intake:
             attempts=known.attempts if known is not None and same and known.state not in FINAL_STATES else 0,
             bytes_before=look.identity.size,
         )
-        why = _untouchable(look)
+        why = _untouchable(look, self.folders[ref.root])
         if why is not None:
             self._skip(turn, record, why.reason, why.detail)
         elif look.identity.size == 0:
@@ -349,12 +349,21 @@ def counts_what_lies_around(look: Look, known: FileRecord | None) -> bool:
     return known.reason in UNTOUCHABLE or known.reason in (EXISTING, VANISHED)
 
 
-def _untouchable(look: Look) -> Failure | None:
+def _untouchable(look: Look, folder: e.FolderPolicy) -> Failure | None:
     """Why the regular file is not ours to touch, or None."""
-    reason = untouchable(look.mode, look.nlink, immutable=look.immutable)
+    kept = look.immutable or look.read_only_mount
+    reason = untouchable(look.mode, look.nlink, immutable=kept, part_hard_links=folder.part_hard_links)
     if reason == PROTECTED:
-        return Failure(FailureKind.REJECTED, PROTECTED, "it is read-only or immutable")
+        return Failure(FailureKind.REJECTED, PROTECTED, _protection(look))
     if reason == HARD_LINKED:
         detail = f"it has {look.nlink} hard links; replacing one would part it from the others"
         return Failure(FailureKind.REJECTED, HARD_LINKED, detail)
     return look.leave
+
+
+def _protection(look: Look) -> str:
+    if look.immutable:
+        return "it is immutable or append-only (lsattr shows it, chattr -i -a ends it)"
+    if not look.mode & 0o222:
+        return "it is read-only: nobody has the right to write to it"
+    return "it lies on a mount that is read-only for this process"

@@ -133,6 +133,8 @@ class Look:
     mode: int = 0
     nlink: int = 1
     immutable: bool = False
+    read_only_mount: bool = False
+    """Its filesystem could be written to, but not through the mount on which we see it."""
     lease: Lease = Lease.UNAVAILABLE
     close_is_whole: bool = False
     """A local filesystem of which a close-write is known to be reported (ext4, xfs, btrfs, tmpfs, overlay)."""

@@ -80,6 +80,8 @@ class Terms:
     spare_companions: bool = True
     """What was left alone for the sake of other files stays so until somebody does something to it; else it is looked
     at once more."""
+    part_hard_links: bool = False
+    """As in FolderPolicy."""
     patient: bool = True
     """As in core.finished."""
     regular: bool = False
@@ -218,7 +220,7 @@ class Merge:
         if seen.kind is not Kind.REGULAR:
             reason = SYMLINK if seen.kind is Kind.SYMLINK else NOT_A_FILE
             return row.state is JobState.SKIPPED and row.reason == reason and row.identity == NO_IDENTITY
-        why = untouchable(seen.mode, seen.nlink)
+        why = untouchable(seen.mode, seen.nlink, part_hard_links=terms.part_hard_links)
         if not why and terms.spare_companions and row.reason in COMPANIONS:
             why = row.reason  # to look for what it belongs to would cost more than all the rest
         return finished(row, seen.identity, why, patient=terms.patient, spare_existing=terms.spare_existing)

@@ -10,7 +10,14 @@ from imgoptd.core.events import Configured, FolderPolicy
 def configured(config: Config, generation: int, limits: Limits, *, once: bool = False) -> Configured:
     """`once`: what stands in the folders is new whatever `existing` says, and nothing is waited for without end."""
     folders = tuple(
-        FolderPolicy(watch.path, watch.settle_s, watch.priority, once or watch.existing == "optimize", watch.settings)
+        FolderPolicy(
+            watch.path,
+            watch.settle_s,
+            watch.priority,
+            optimize_existing=once or watch.existing == "optimize",
+            settings=watch.settings,
+            part_hard_links=watch.hard_links == "part",
+        )
         for watch in config.watches
     )
     workers = config.workers

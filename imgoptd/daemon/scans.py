@@ -124,6 +124,7 @@ class Scans:
             spare,
             baseline_ns if spare else None,
             spare_companions=known.watch.companions == "leave" and self._patient,
+            part_hard_links=known.watch.hard_links == "part",
             patient=self._patient,
             regular=regular,
         )

@@ -45,19 +45,24 @@ def test_files_that_a_manifest_or_a_raw_file_claims_are_left_alone_and_the_other
         eventually(lambda: told(daemon, root / "listed.jpg")[0] == "done", what="it is done once nothing names it")
 
 
-def test_a_reload_that_lets_companions_be_optimized_counts_for_what_stands_there() -> None:
+def test_a_reload_that_lets_companions_and_hard_links_be_optimized_counts_for_what_stands_there() -> None:
     with Daemon() as daemon:
         daemon.start()
         staged = daemon.base / "staged" / "set"
         [listed] = drop(staged, {"listed.jpg": PHOTO})
         drop(staged, {"SHA256SUMS": sums(listed)})
+        [first] = drop(daemon.base / "staged", {"linked.jpg": OTHER})
         os.rename(staged, daemon.watched / "set")
-        listed = daemon.watched / "set" / "listed.jpg"
+        listed, linked = daemon.watched / "set" / "listed.jpg", daemon.watched / "linked.jpg"
+        os.link(first, linked)
         assert told(daemon, listed) == ("skipped", "in-checksum-manifest")
+        assert told(daemon, linked) == ("skipped", "hard-linked")
 
-        daemon.write_config(watch='companions = "optimize"')
+        daemon.write_config(watch='companions = "optimize"\nhard_links = "part"')
         assert daemon.ctl("reload").status == 0
-        eventually(lambda: told(daemon, listed)[0] == "done", what="it is done")
+        eventually(lambda: [told(daemon, path)[0] for path in (listed, linked)] == ["done"] * 2, what="both are done")
+        assert first.read_bytes() == OTHER, "the other name keeps the original"
+        assert len(linked.read_bytes()) < len(OTHER)
 
 
 def test_a_file_renamed_to_another_case_is_one_file_done_once() -> None:

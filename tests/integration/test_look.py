@@ -245,6 +245,35 @@ def test_a_file_under_a_writers_lease_is_busy(root: Path) -> None:
     assert (seen.kind, seen.lease) == (FileKind.REGULAR, Lease.BUSY)
 
 
+@needs_root
+def test_a_file_behind_a_read_only_mount_of_a_writable_filesystem_is_told(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.jpg").write_bytes(b"x")
+    shown = tmp_path / "shown"
+    shown.mkdir()
+    if subprocess.run(["mount", "--bind", tmp_path / "real", shown], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        assert not look_at(tmp_path, b"shown/a.jpg").read_only_mount
+        subprocess.run(["mount", "-o", "remount,bind,ro,noexec", shown], check=True)
+        assert look_at(tmp_path, b"shown/a.jpg").read_only_mount
+        assert not look_at(tmp_path, b"real/a.jpg").read_only_mount
+    finally:
+        subprocess.run(["umount", shown], check=True)
+
+
+@needs_root
+def test_a_filesystem_that_is_read_only_as_a_whole_is_trouble_of_the_disk_and_not_of_the_file(tmp_path: Path) -> None:
+    if subprocess.run(["mount", "-t", "tmpfs", "tmpfs", tmp_path], capture_output=True).returncode:
+        pytest.skip("mounting is not allowed here")
+    try:
+        (tmp_path / "a.jpg").write_bytes(b"x")
+        subprocess.run(["mount", "-o", "remount,ro", tmp_path], check=True)
+        assert not look_at(tmp_path, b"a.jpg").read_only_mount
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+
+
 @pytest.mark.parametrize(
     ("code", "kind", "detail"),
     [

@@ -64,6 +64,7 @@ def test_every_key_is_read() -> None:
     exclude = ["raw"]
     min_saving = "5%"
     companions = "optimize"
+    hard_links = "part"
     [undo]
     keep = "1d"
     lossless = false
@@ -88,6 +89,7 @@ def test_every_key_is_read() -> None:
             exclude=("raw",),
             min_saving=0.05,
             companions="optimize",
+            hard_links="part",
             settings=JobSettings(profile="mine", min_saving=0.05),
         ),
     )
@@ -153,7 +155,7 @@ ERRORS = [
         WATCH + '"a\\nb" = "\\u001b"',
         'watch "/srv/a" "a\\nb" = "\\x1b": is not a known key; remove it, or use one of path, '
         "profile, mode, output, recursive, existing, settle, priority, backend, include, exclude, min_saving, "
-        "companions",
+        "companions, hard_links",
     ),
     # types
     ("daemon = 1", "daemon = 1: is not a table; write it as a [section] with keys of its own"),

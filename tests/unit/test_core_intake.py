@@ -7,7 +7,9 @@ from dataclasses import replace
 import pytest
 
 from imgoptd.core import commands as c
+from imgoptd.core import events as e
 from imgoptd.core.companions import in_manifest, sidecar_of
+from imgoptd.core.engine import Engine
 from imgoptd.core.intake import counts_what_lies_around
 from imgoptd.core.model import FileKind, FileRecord, FileRef, HintKind, Identity, JobState, Look
 from tests.unit.disk import Content
@@ -170,6 +172,35 @@ def test_a_manifest_that_comes_while_a_file_is_worked_on_stops_the_work_until_it
     world.hint(A, HintKind.CLOSED)
     world.run()
     assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_where_it_is_told_so_one_name_of_several_is_parted_from_the_others() -> None:
+    world = World(folder(part_hard_links=True))
+    world.drop(A, PHOTO)
+    world.disk.files[A].nlink = 3
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+@pytest.mark.parametrize(
+    ("look", "words"),
+    [
+        (Look(FileKind.REGULAR, mode=0o444), "nobody has the right"),
+        (Look(FileKind.REGULAR, mode=0o644, immutable=True), "immutable or append-only"),
+        (Look(FileKind.REGULAR, mode=0o644, read_only_mount=True), "read-only for this process"),
+    ],
+)
+def test_it_is_said_what_protects_a_file(look: Look, words: str) -> None:
+    engine = Engine()
+    engine.handle(e.Configured(1, (e.FolderPolicy(ROOT),), 0, 1, 60.0), 0.0)
+    engine.handle(e.Hinted(A, HintKind.CREATED), 0.0)
+    engine.end_turn(0.0)
+    look = replace(look, identity=Identity(1, 2, 3, 4))
+    engine.handle(e.Looked(A, look, None), 0.0)
+    commands = engine.end_turn(2.0) + engine.handle(e.Looked(A, look, None), 2.0)
+    (saved,) = [one.record for one in commands if isinstance(one, c.SaveFile)]
+    assert (saved.state, saved.reason) == (JobState.SKIPPED, "protected")
+    assert words in saved.detail
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,7 @@ def test_rights_and_links_are_judged_by_the_stat() -> None:
     assert is_hinted(stands(mode=0o644), row(JobState.SKIPPED, PROTECTED))
     assert not is_hinted(stands(nlink=2), row(JobState.SKIPPED, HARD_LINKED))
     assert is_hinted(stands(nlink=1), row(JobState.SKIPPED, HARD_LINKED))
+    assert is_hinted(stands(nlink=2), row(JobState.SKIPPED, HARD_LINKED), Terms(part_hard_links=True))
 
 
 @pytest.mark.parametrize("reason", sorted(COMPANIONS))
