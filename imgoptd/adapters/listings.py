@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from imgoptd.core.companions import raw_stem
-from imgoptd.core.manifest import is_manifest
+from imgoptd.core.manifest import is_manifest, key
 
 REST = 20
 """A listing that took so long is good for so many times as long."""
@@ -37,10 +37,14 @@ class Listing:
     """Names of regular files that are checksum manifests, sorted."""
     raws: Mapping[bytes, bytes]
     """Stem and name of each raw file."""
+    names: Mapping[str, bytes] | None
+    """Every name by its `key`, where it was asked for; names of one key, which only an ordinary filesystem can hold,
+    with a slash between.
+    """
 
     @property
     def weight(self) -> int:
-        return 1 + len(self.manifests) + len(self.raws)
+        return 1 + len(self.manifests) + len(self.raws) + len(self.names or ())
 
 
 class Listings:
@@ -54,7 +58,7 @@ class Listings:
         self.listed = 0
         """How often a folder was really listed."""
 
-    def of(self, folder_fd: int, *, anew: bool = False) -> tuple[Listing, bool]:
+    def of(self, folder_fd: int, *, all_names: bool = False, anew: bool = False) -> tuple[Listing, bool]:
         """The listing of the folder behind a descriptor (O_PATH will do), and whether it is surely true now.
 
         With `anew` it is. A folder that may not be listed shows nothing. Raises OSError for any other trouble.
@@ -65,11 +69,11 @@ class Listings:
             known = self._known.get(folder)
             if known is not None:
                 self._known.move_to_end(folder)
-        if known is not None and not anew:
+        if known is not None and not anew and (known.names is not None or not all_names):
             current = known.settled and known.mtime_ns == status.st_mtime_ns
             if current or time.monotonic() < known.rests_until_s:
                 return known, current
-        fresh = self._list(folder_fd, status.st_mtime_ns)
+        fresh = self._list(folder_fd, status.st_mtime_ns, all_names or (known is not None and known.names is not None))
         with self._lock:
             self.listed += 1
             replaced = self._known.pop(folder, None)
@@ -79,12 +83,16 @@ class Listings:
                 self._names -= self._known.popitem(last=False)[1].weight
         return fresh, True
 
-    def _list(self, folder_fd: int, mtime_ns: int) -> Listing:
+    def _list(self, folder_fd: int, mtime_ns: int, all_names: bool) -> Listing:
         began_s = time.monotonic()
         settled = time.time_ns() - mtime_ns > SETTLED_NS
         manifests: list[bytes] = []
         raws: dict[bytes, bytes] = {}
+        names: dict[str, bytes] = {}
         for name, is_file in _entries(folder_fd):
+            if all_names:
+                wanted = key(name)
+                names[wanted] = names[wanted] + b"/" + name if wanted in names else name
             if not is_file:
                 continue
             stem = raw_stem(name)
@@ -94,7 +102,7 @@ class Listings:
                 manifests.append(name)
         now_s = time.monotonic()
         rests_until_s = now_s + self._rest * (now_s - began_s)
-        return Listing(mtime_ns, rests_until_s, settled, tuple(sorted(manifests)), raws)
+        return Listing(mtime_ns, rests_until_s, settled, tuple(sorted(manifests)), raws, names if all_names else None)
 
 
 def _entries(folder_fd: int) -> list[tuple[bytes, bool]]:

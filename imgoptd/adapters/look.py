@@ -12,7 +12,9 @@ from dataclasses import replace
 
 from imgoptd.adapters import fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading
+from imgoptd.adapters.listings import Listings
 from imgoptd.adapters.mounts import is_read_only_mount
+from imgoptd.adapters.spelling import listed_as
 from imgoptd.adapters.troubles import reason_of
 from imgoptd.core.model import Failure, FileKind, Identity, Lease, Look
 from imgoptd.core.whole import ends_whole
@@ -56,19 +58,23 @@ def leased_stat(fd: int) -> tuple[Lease, os.stat_result]:
     return (Lease.GRANTED if unbroken else Lease.BUSY), status
 
 
-def look(folder: Folder, path: bytes, *, ends: bool = False) -> Look:
+def look(folder: Folder, path: bytes, *, ends: bool = False, listings: Listings | None = None) -> Look:
     """Look at `path` below the folder, without following a link or opening anything but a regular file.
 
     With `ends`, a few bytes of its head and end are read to tell `ends_whole`.
 
     Never raises for a file's own troubles: they are UNREADABLE, with what the kernel said in `detail`. A folder on the
-    way that is a symbolic link makes the path a SYMLINK. The identity was taken while the lease held.
+    way that is a symbolic link makes the path a SYMLINK. The identity was taken while the lease held. Where case makes
+    no difference, a path that the folder lists in another spelling is GONE; `listings` are asked there.
     """
     try:
         pin = folder.pin(path)
     except OSError as error:
         return _unpinnable(error)
     try:
+        listed = listed_as(folder, path, os.fstat(pin), listings or Listings())
+        if listed is not None:
+            return Look(FileKind.GONE, listed_as=listed)
         return _look_at(pin, ends)
     except OSError as error:
         return Look(FileKind.GONE) if error.errno in _GONE else _unreadable(error, identity_of(os.fstat(pin)))

@@ -275,12 +275,18 @@ class Intake:
         self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None, candidate: Candidate
     ) -> None:
         if look.kind is FileKind.GONE:
+            detail = "it was gone before it could be worked on"
+            if look.listed_as:
+                # One file, one job: the one under the name that its folder lists.
+                other = FileRef(ref.root, look.listed_as)
+                detail = f"it is listed as {show_path(look.listed_as)}, which is looked at instead"
+                self.attend(turn, other, HintKind.CREATED if candidate.live else HintKind.FOUND)
             # A finished file that somebody removed keeps its story; one never worked on says what became of it.
             if known is None or known.state not in FINAL_STATES:
                 record = known or FileRecord(ref, NO_IDENTITY, JobState.SETTLING)
                 # Its content was not finished: should it come back, its hash must not pass for that of a finished one.
                 record = replace(record, sha256="")
-                self._skip(turn, record, VANISHED, "it was gone before it could be worked on")
+                self._skip(turn, record, VANISHED, detail)
             return
         record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
         if look.kind is FileKind.UNREADABLE:

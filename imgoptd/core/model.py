@@ -144,6 +144,8 @@ class Look:
     """When content, rights or name last changed, by the clock of the file's kernel; 0 is unknown."""
     leave: Failure | None = None
     """Why it is to be left alone for the sake of files around it (REJECTED)."""
+    listed_as: bytes = b""
+    """Of a GONE file: the path under which a file is listed that this path leads to where case makes no difference."""
     detail: str = ""
     """Of an unreadable file: what the kernel said."""
     reason: str = "unreadable"

@@ -16,6 +16,7 @@ from imgoptd.adapters.companions import Companions
 from imgoptd.adapters.folder_probe import probe_folder
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.journald import Log
+from imgoptd.adapters.listings import Listings
 from imgoptd.adapters.look import look, look_around
 from imgoptd.adapters.pool import Pool, WorkerGone
 from imgoptd.adapters.sensors import Sensors
@@ -62,7 +63,8 @@ class Supervisor:
         self._log = log
         self._sensors = sensors
         self._spool_dir = spool_dir
-        self._companions = Companions()
+        self._listings = Listings()
+        self._companions = Companions(self._listings)
         self._open: dict[FileRef, swap.OpenJob] = {}
         """The descriptors of each job from its start to its end."""
         self._running: set[asyncio.Task[None]] = set()
@@ -153,7 +155,10 @@ class Supervisor:
         if folder is None:
             return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
         try:
-            return look(folder, ref.path, ends=command.ends)
+            seen = look(folder, ref.path, ends=command.ends, listings=self._listings)
+            if seen.listed_as and self._folders.ignored(FileRef(ref.root, seen.listed_as)):
+                return Look(FileKind.GONE)
+            return seen
         except Exception as error:  # one file's trouble, ours or the system's, must not stop the others
             self._fault(ref, error)
             return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")

@@ -82,6 +82,8 @@ class File:
     """Processes that have it open for writing."""
     leave: Failure | None = None
     """What a look would say of files around it."""
+    listed_as: bytes = b""
+    """The path under which its folder lists it, if another one."""
     pinnable: bool = True
     """Where UNREADABLE: can it at least be told which file it is?"""
 
@@ -123,6 +125,8 @@ class Disk:
             return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
         if file is None:
             return Look(FileKind.GONE)
+        if file.listed_as:
+            return Look(FileKind.GONE, listed_as=file.listed_as)
         if file.kind is FileKind.UNREADABLE:
             return Look(file.kind, file.identity if file.pinnable else None, detail="permission denied")
         if file.kind is not FileKind.REGULAR:

@@ -203,6 +203,19 @@ def test_it_is_said_what_protects_a_file(look: Look, words: str) -> None:
     assert words in saved.detail
 
 
+def test_a_file_told_of_in_another_spelling_than_its_folder_lists_is_worked_on_once_as_listed() -> None:
+    world = World()
+    world.disk.put(A, PHOTO)
+    alias = FileRef(ROOT, b"A.JPG")
+    world.disk.put(alias, PHOTO, listed_as=A.path)
+    world.hint(alias, HintKind.CLOSED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+    assert world.state(alias) == (JobState.SKIPPED, "vanished")
+    assert "listed as a.jpg" in texts(world, alias)
+    assert len(world.asked(c.SendJob)) == 1
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"), [(FileKind.SYMLINK, "symlink"), (FileKind.OTHER, "not-a-file")], ids=["symlink", "fifo"]
 )
