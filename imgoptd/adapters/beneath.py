@@ -134,6 +134,10 @@ class Folder:
         """An O_PATH descriptor of the folder that holds `path`. Raises OSError as `open_beneath`."""
         return open_beneath(self._fd, split(path)[0], _FOLDER_FLAGS)
 
+    def pin_folder(self, path: bytes) -> int:
+        """An O_PATH descriptor of the folder at `path` (empty: the root itself). Raises OSError as `open_beneath`."""
+        return open_beneath(self._fd, path or b".", _FOLDER_FLAGS)
+
     def open_folder(self, path: bytes) -> int:
         """A descriptor of the folder at `path` (empty: the root itself) that can be listed."""
         flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC

@@ -8,6 +8,21 @@ import re
 _OCTAL = re.compile(rb"\\([0-7]{3})")
 
 
+def mount_of(fd: int) -> int | None:
+    """Number of the mount through which the descriptor was opened; None where /proc does not say.
+
+    Nothing can be renamed from one mount to another, even of the same filesystem (bind mounts).
+    """
+    try:
+        with open(f"/proc/self/fdinfo/{fd}", "rb") as file:
+            for line in file:
+                if line.startswith(b"mnt_id:"):
+                    return int(line.split()[1])
+    except OSError:
+        pass  # without /proc the rename itself will tell
+    return None
+
+
 def mounts_below(folder: bytes) -> frozenset[bytes]:
     """One `device mountpoint` for each mount strictly below `folder`, a real path; empty where /proc is mute."""
     prefix = folder.rstrip(b"/") + b"/"

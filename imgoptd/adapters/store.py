@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from imgoptd.adapters import store_files
+from imgoptd.adapters import store_files, store_kept
 from imgoptd.adapters.store_files import StoreError
 from imgoptd.adapters.store_rows import (
     FILE_COLUMNS,
@@ -33,7 +33,17 @@ from imgoptd.adapters.store_rows import (
     row_of_receipt,
 )
 from imgoptd.adapters.store_schema import UNFINISHED, VERSION, migrate, version_of
-from imgoptd.core.commands import AppendStep, BaselineTaken, DropIntent, Record, SaveFile, SaveIntent, SaveReceipt
+from imgoptd.core.commands import (
+    AppendStep,
+    BaselineTaken,
+    DropIntent,
+    DropKept,
+    Record,
+    SaveFile,
+    SaveIntent,
+    SaveKept,
+    SaveReceipt,
+)
 from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Receipt
 
 __all__ = ["Known", "Store", "StoreError"]
@@ -126,8 +136,8 @@ class Store:
     def forget(self, refs: Sequence[FileRef]) -> int:
         """Remove the rows and steps of files that have vanished, in one transaction; how many went.
 
-        Only what was skipped goes: a receipt proves what is a result of ours, and an intent what is still to be put
-        right. What stood there before the folder was watched stays known, too: it may come back (a disk that is
+        Only what was skipped goes: a receipt proves what is a result of ours, an intent what is still to be put right,
+        and an original may be kept of it. What stood there before the folder was watched stays known, too: it may come back (a disk that is
         mounted again, say), and would then be taken for new.
         """
         with self._transaction():
@@ -138,7 +148,8 @@ class Store:
             "SELECT id FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path = ?"
             " AND state = 'skipped' AND reason <> 'existing'"
             " AND NOT EXISTS (SELECT 1 FROM receipt WHERE file = file.id)"
-            " AND NOT EXISTS (SELECT 1 FROM intent WHERE file = file.id)",
+            " AND NOT EXISTS (SELECT 1 FROM intent WHERE file = file.id)"
+            " AND NOT EXISTS (SELECT 1 FROM kept WHERE file = file.id)",
             ref,
         ).fetchone()
         if found is None:
@@ -155,13 +166,17 @@ class Store:
                 self._append_step(self._file_id(ref), step, text)
             case SaveIntent(intent):
                 self._connection.execute(
-                    f"INSERT OR REPLACE INTO intent (file, {INTENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)",
+                    f"INSERT OR REPLACE INTO intent (file, {INTENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
                     (self._file_id(intent.ref), *row_of_intent(intent)),
                 )
             case DropIntent(ref):
                 self._connection.execute("DELETE FROM intent WHERE file = ?", (self._file_id(ref),))
             case SaveReceipt(receipt):
                 self._save_receipt(receipt, totals)
+            case SaveKept(kept):
+                store_kept.save(self._connection, self._file_id(kept.ref), self._wall_ms(), kept)
+            case DropKept(kept):
+                store_kept.drop(self._connection, kept)
             case BaselineTaken(root):
                 self._connection.execute("UPDATE root SET baseline = 1 WHERE id = ?", (self._root_id(root),))
 
@@ -294,6 +309,11 @@ class Store:
     def has_baseline(self, root: bytes) -> bool:
         """Has the first scan of the folder been completed once?"""
         return bool(self._query("SELECT 1 FROM root WHERE path = ? AND baseline = 1", (root,)))
+
+    @property
+    def kept(self) -> store_kept.KeptRows:
+        """The originals that are kept."""
+        return store_kept.KeptRows(self._query)
 
     def _of_file(self, sql: str, ref: FileRef) -> list[Any]:
         key = "(SELECT id FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path = ?)"

@@ -7,14 +7,26 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from imgoptd.core.model import FileRecord, FileRef, Identity, ImageFacts, Intent, JobState, Receipt
+from imgoptd.core.model import (
+    FileRecord,
+    FileRef,
+    Identity,
+    ImageFacts,
+    Intent,
+    JobState,
+    Kept,
+    KeptAt,
+    Receipt,
+    Restoring,
+)
 
 Row = Sequence[Any]
 
 FILE_COLUMNS = (
     "state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before, bytes_after"  # as `row_of`
 )
-INTENT_COLUMNS = "temp_name, original, result, result_sha256, original_sha256"
+INTENT_COLUMNS = "temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name"
+KEPT_COLUMNS = "place, name, bytes, identity, sha256, result, result_sha256, restoring_temp, restoring"
 RECEIPT_COLUMNS = "before_sha256, after_sha256, bytes_before, bytes_after, profile"
 
 
@@ -96,11 +108,13 @@ def row_of_intent(intent: Intent) -> tuple[Any, ...]:
         None if intent.result is None else identity_text(intent.result),
         digest(intent.result_sha256),
         digest(intent.original_sha256),
+        None if intent.keep is None else intent.keep.place,
+        None if intent.keep is None else intent.keep.name,
     )
 
 
 def intent_from(ref: FileRef, row: Row) -> Intent:
-    temp_name, original, result, result_sha256, original_sha256 = row
+    temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name = row
     return Intent(
         ref=ref,
         temp_name=temp_name,
@@ -108,6 +122,36 @@ def intent_from(ref: FileRef, row: Row) -> Intent:
         result=None if result is None else identity_from(result),
         result_sha256=hexadecimal(result_sha256),
         original_sha256=hexadecimal(original_sha256),
+        keep=None if keep_name is None else KeptAt(keep_place, keep_name),
+    )
+
+
+def row_of_kept(kept: Kept) -> tuple[Any, ...]:
+    """The values of KEPT_COLUMNS."""
+    restoring = kept.restoring
+    return (
+        kept.at.place,
+        kept.at.name,
+        kept.identity.size,
+        identity_text(kept.identity),
+        digest(kept.sha256),
+        identity_text(kept.result),
+        digest(kept.result_sha256),
+        None if restoring is None else restoring.temp_name,
+        None if restoring is None else identity_text(restoring.identity),
+    )
+
+
+def kept_from(ref: FileRef, row: Row) -> Kept:
+    place, name, _, identity, sha256, result, result_sha256, temp_name, restoring = row
+    return Kept(
+        ref=ref,
+        at=KeptAt(place, name),
+        identity=identity_from(identity),
+        sha256=hexadecimal(sha256),
+        result=identity_from(result),
+        result_sha256=hexadecimal(result_sha256),
+        restoring=None if temp_name is None else Restoring(temp_name, identity_from(restoring)),
     )
 
 

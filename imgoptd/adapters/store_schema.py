@@ -69,6 +69,28 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE total (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     """,
+    # originals that are kept, and where those of replaces under way will be
+    """
+    CREATE TABLE kept (
+        id INTEGER PRIMARY KEY,
+        file INTEGER NOT NULL REFERENCES file (id),
+        wall_ms INTEGER NOT NULL,  -- when its result took its place
+        place BLOB,  -- below the watched folder: the folder that holds .imgoptd/undo; NULL: state_dir/undo
+        name BLOB NOT NULL UNIQUE,
+        bytes INTEGER NOT NULL,
+        identity TEXT NOT NULL,
+        sha256 BLOB,
+        result TEXT NOT NULL,
+        result_sha256 BLOB,
+        restoring_temp BLOB,  -- not NULL: it is on its way back
+        restoring TEXT
+    ) STRICT;
+    CREATE INDEX kept_file ON kept (file);
+    CREATE INDEX kept_wall ON kept (wall_ms);
+
+    ALTER TABLE intent ADD COLUMN keep_place BLOB;
+    ALTER TABLE intent ADD COLUMN keep_name BLOB;  -- NULL: the original is not kept
+    """,
 )
 
 VERSION = len(MIGRATIONS)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from imgoptd.adapters.store import Known, Store
+from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.core.commands import Record
 from imgoptd.core.model import FileRecord, FileRef, Intent, Receipt
 
@@ -78,6 +79,10 @@ class StoreThread:
 
     async def has_baseline(self, root: bytes) -> bool:
         return await self._run(lambda: self._store.has_baseline(root))
+
+    async def kept(self, ask: Callable[[KeptRows], T]) -> T:
+        """What the question to the rows of kept originals is answered with."""
+        return await self._run(lambda: ask(self._store.kept))
 
     async def _run(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)

@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 
 from imgoptd.core.model import (
     Domain,
+    Failure,
     FileRecord,
     FileRef,
     Identity,
     ImageFacts,
     Intent,
     JobSettings,
+    Kept,
     Place,
     Receipt,
 )
@@ -49,13 +51,27 @@ class SaveReceipt:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveKept:
+    """An original is kept, or what is known of it changed. The store adds when it was first told."""
+
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
+class DropKept:
+    """It is kept no longer: put back, removed with age, or gone."""
+
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
 class BaselineTaken:
     """The folder's first scan is complete: from now on what is found there came later."""
 
     root: bytes
 
 
-Record = SaveFile | AppendStep | SaveIntent | DropIntent | SaveReceipt | BaselineTaken
+Record = SaveFile | AppendStep | SaveIntent | DropIntent | SaveReceipt | SaveKept | DropKept | BaselineTaken
 
 # ---- actions: what the adapters do ----------------------------------------------------------------------------------
 
@@ -133,6 +149,8 @@ class Prepare:
 
     ref: FileRef
     size_bytes: int
+    keep_original: bool = False
+    """Find a place for the original, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +169,22 @@ class Discard:
     """Forget the open descriptors and the result of a job that will not be committed."""
 
     ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class Restore:
+    """Put a kept original back, if its own result still stands at the path. Answers: Restored or RestoreFailed."""
+
+    kept: Kept
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerRestore:
+    """Tell the operator what became of it."""
+
+    ref: FileRef
+    failure: Failure | None
+    detail: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,6 +216,8 @@ Action = (
     | Prepare
     | Exchange
     | Discard
+    | Restore
+    | AnswerRestore
     | Sense
     | Announce
 )

@@ -13,6 +13,7 @@ from imgoptd.core.scaling import FleetState, Inputs, Scaler
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
 
+NEEDS_MEMORY = "needs-memory"
 PROBE_CPU_S = 0.002
 """Taken for one waiting probe in the backlog's CPU seconds."""
 CONSTRAINED_S = 10.0
@@ -118,8 +119,8 @@ class Dispatcher:
     def _pick(self, turn: Turn, worker: Worker) -> tuple[Job | None, bool]:
         """A job for the worker, and whether the first in line has to wait for memory."""
         backlog = self.jobs.backlog
-        while (job := backlog.next_ready(worker.domain)) is not None and self._never_fits(job):
-            self._hold(turn, job)
+        while (job := backlog.next_ready(worker.domain)) is not None and self._must_wait(job):
+            self.jobs.hold(turn, job, self._why_held(job))
         if job is None:
             return None, False
         kept_for = self._room_kept_for(turn.now_s)
@@ -146,10 +147,10 @@ class Dispatcher:
 
     def _is_waiting(self, job: Job) -> bool:
         mine = self.jobs.by_ref.get(job.ref) is job and job.stage is Stage.READY
-        return mine and not self.jobs.backlog.is_shut(job.place) and not self._never_fits(job)
+        return mine and not self.jobs.backlog.is_shut(job.place) and not self._must_wait(job)
 
     def _may_start(self, worker: Worker, job: Job) -> bool:
-        if not worker.has_room_for_job(job) or not self._solitude(worker, job):
+        if not worker.has_room_for_job(job) or not self._solitude(worker, job) or not self.jobs.undo.may_start(job):
             return False
         view, others = self.memory(), self.fleet.holdings(without=worker)
         if not worker.tasks:
@@ -172,13 +173,19 @@ class Dispatcher:
         most = self.memory().largest_job_bytes()
         return most is not None and job.estimate.memory_bytes > most
 
-    def _hold(self, turn: Turn, job: Job) -> None:
+    def _must_wait(self, job: Job) -> bool:
+        """For a change of circumstances: nothing that runs now could make room by its end."""
+        return self._never_fits(job) or self.jobs.undo.is_full_for(job)
+
+    def _why_held(self, job: Job) -> Failure:
+        if not self._never_fits(job):
+            return self.jobs.undo.why_full()
         most = self.memory().largest_job_bytes() or 0
         detail = (
             f"it needs about {show_bytes(job.estimate.memory_bytes)} and {show_bytes(most)} is all there is; "
             "raise [workers] memory_budget or give the machine more memory"
         )
-        self.jobs.hold(turn, job, Failure(FailureKind.EXHAUSTED, "needs-memory", detail))
+        return Failure(FailureKind.EXHAUSTED, NEEDS_MEMORY, detail)
 
     def _send(self, turn: Turn, worker: Worker, job: Job) -> None:
         facts = job.record.facts

@@ -7,11 +7,12 @@ from typing import Any
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.dispatch import Dispatcher
+from imgoptd.core.dispatch import NEEDS_MEMORY, Dispatcher
 from imgoptd.core.fleet import Fleet, Worker, WorkerState
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import FileRef
+from imgoptd.core.restores import Restores
 from imgoptd.core.story import Story
 from imgoptd.core.turn import Turn
 
@@ -34,6 +35,7 @@ class Engine:
         self.story = Story()
         self.intake = Intake(self.story)
         self.jobs = self.intake.jobs
+        self.restores = Restores(self.story, self.intake)
         self.fleet = Fleet()
         self.dispatcher = Dispatcher(self.intake, self.fleet)
         self.generation = 0
@@ -64,6 +66,10 @@ class Engine:
             e.Exchanged: self._exchanged,
             e.ReplaceFailed: self._replace_failed,
             e.Sensed: self._sensed,
+            e.UndoChanged: lambda turn, event: self.restores.undo_changed(turn, event.files, event.bytes),
+            e.RestoreAsked: lambda turn, event: self.restores.asked(turn, event),
+            e.Restored: lambda turn, event: self.restores.restored(turn, event),
+            e.RestoreFailed: lambda turn, event: self.restores.failed(turn, event),
             e.DrainRequested: self._drain,
             e.RetryRequested: lambda turn, event: self.intake.retry(turn, event.ref),
             e.Tick: lambda turn, event: None,
@@ -118,7 +124,8 @@ class Engine:
     def drained(self) -> bool:
         """Draining, and nothing runs or is being put in place any more."""
         replacing = any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
-        return self.dispatcher.draining and not self.fleet.running_jobs() and not replacing
+        busy = self.fleet.running_jobs() or self.restores.under_way or replacing
+        return self.dispatcher.draining and not busy
 
     def _next_sense_s(self, now_s: float) -> float | None:
         """When the sensors are to be read next; None while there is nothing to decide by them."""
@@ -135,6 +142,7 @@ class Engine:
         self.generation = event.generation
         self.intake.configure(turn, event.folders, event.patient)
         self.job_timeout_s = event.job_timeout_s
+        self.jobs.undo.max_bytes = event.undo_max_bytes
         dispatcher = self.dispatcher
         dispatcher.workers_min, dispatcher.workers_max = event.workers_min, event.workers_max
         dispatcher.budget_bytes = event.memory_budget_bytes
@@ -144,7 +152,7 @@ class Engine:
         self.dispatcher.sensed = event
         after = self.dispatcher.memory().largest_job_bytes()
         if self.jobs.held and after is not None and (before is None or after > before):
-            self.jobs.unhold(turn)
+            self.jobs.unhold(turn, NEEDS_MEMORY)
         for worker_id, rss_bytes in event.worker_rss:
             worker = self.fleet.workers.get(worker_id)
             if worker is not None:

@@ -12,6 +12,8 @@ from imgoptd.core.model import (
     Identity,
     ImageFacts,
     JobSettings,
+    Kept,
+    KeptAt,
     Look,
     Outcome,
     Place,
@@ -45,6 +47,8 @@ class Configured:
     job_timeout_s: float
     memory_budget_bytes: int | None = None
     """What all workers together may hold; None: as much as the machine and its cgroup leave."""
+    undo_max_bytes: int = 0
+    """What kept originals may take together; a job that must keep one waits beyond."""
     patient: bool = True
     """Wait for as long as it takes for a file that somebody keeps open for writing; else defer it after a few looks."""
 
@@ -209,6 +213,8 @@ class Prepared:
     original: Identity
     result: Identity | None
     sha256: str
+    keep: KeptAt | None = None
+    """Where the original will be kept, if that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,6 +223,8 @@ class Exchanged:
 
     ref: FileRef
     result: Identity
+    kept: Identity | None = None
+    """Of the original where it is kept now, if that was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +250,43 @@ class Sensed:
     """CPUs that processes other than ours keep busy."""
     worker_rss: tuple[tuple[int, int], ...] = ()
     """(worker, resident bytes) of each worker that could be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class UndoChanged:
+    """So many more (or fewer) originals are kept: counted at the start, removed with age, found by a recovery."""
+
+    files: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreAsked:
+    """An operator wants this original back; it was found whole, and all is ready to exchange it.
+
+    Answer: AnswerRestore, at once where it may not be, else after the Restore that is asked for.
+    """
+
+    kept: Kept
+    """With `restoring`."""
+    known: FileRecord | None
+    """The store's row of the path: it is valid again when the original stays where it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """The original stands at the path, durably. `beside`: the name under which another file had to be kept."""
+
+    kept: Kept
+    beside: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreFailed:
+    """The path holds what it held, or something newer; the original is still kept."""
+
+    kept: Kept
+    failure: Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +329,10 @@ Event = (
     | Exchanged
     | ReplaceFailed
     | Sensed
+    | UndoChanged
+    | RestoreAsked
+    | Restored
+    | RestoreFailed
     | DrainRequested
     | RetryRequested
     | Tick

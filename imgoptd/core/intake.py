@@ -67,6 +67,8 @@ class Intake:
         """Folders whose first scan is under way."""
         self.withheld: dict[bytes, set[FileRef]] = {}
         """Candidates of lost folders whose look was due: they are looked at when the folder is found."""
+        self._paused: dict[FileRef, HintKind | None] = {}
+        """Paths at which an original is being put back, and the last hint heard of each meanwhile."""
 
     # ---- folders and scans ------------------------------------------------------------------------------------------
 
@@ -140,7 +142,7 @@ class Intake:
 
     def _recall(self, turn: Turn, record: FileRecord) -> None:
         folder = self.folders.get(record.ref.root)
-        if folder is not None:
+        if folder is not None and record.ref not in self._paused:
             self.settler.hint(record.ref, HintKind.FOUND, folder.settle_s, turn.now_s)
             candidate = self.settler.candidates[record.ref]
             candidate.fresh = candidate.fresh or record.fresh
@@ -149,6 +151,9 @@ class Intake:
 
     def attend(self, turn: Turn, ref: FileRef, kind: HintKind, quiet: bool = False) -> None:
         """Something happened at the path; with `quiet` it must be still for a while before it counts as complete."""
+        if ref in self._paused:
+            self._paused[ref] = kind
+            return
         folder = self.folders.get(ref.root)
         job = self.jobs.by_ref.get(ref)
         if folder is None:
@@ -179,11 +184,28 @@ class Intake:
     def retry(self, turn: Turn, ref: FileRef) -> None:
         """Do the file once more, whatever the store says of it. One that is being worked on just goes on."""
         job = self.jobs.by_ref.get(ref)
-        if ref.root not in self.folders or (job is not None and job.stage not in WAITING):
+        if ref.root not in self.folders or ref in self._paused or (job is not None and job.stage not in WAITING):
             return
         self.jobs.forgive(ref)
         self.attend(turn, ref, HintKind.ARRIVED)
         self.settler.candidates[ref].retry = True
+
+    def pause(self, turn: Turn, ref: FileRef) -> None:
+        """Let go of the file, and take no notice of hints at it until `resume`. No worker may have it."""
+        self.settler.drop(ref)
+        job = self.jobs.by_ref.get(ref)
+        if job is not None:
+            self.jobs.release(job)
+        if ref.root in self._baselines:
+            self._baselines[ref.root].unseen.discard(ref)
+            self._end_baseline(turn, ref.root)
+        self._paused[ref] = None
+
+    def resume(self, turn: Turn, ref: FileRef, kind: HintKind | None = None) -> None:
+        """Look at the path if something was heard of it meanwhile, or with the given hint."""
+        heard = self._paused.pop(ref) or kind
+        if heard is not None:
+            self.attend(turn, ref, heard)
 
     def due(self, turn: Turn) -> None:
         """Look at candidates whose time has come; deferred jobs whose delay is over become candidates again."""

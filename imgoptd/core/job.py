@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imgoptd.core.estimate import Estimate
-from imgoptd.core.model import Domain, FileRecord, FileRef, JobSettings, Place
+from imgoptd.core.model import Domain, FileRecord, FileRef, JobSettings, KeptAt, Place
 
 
 class Stage(StrEnum):
@@ -35,6 +35,8 @@ class Job:
     """Of the content last finished at the path, if any: the same again needs no work."""
     result_sha256: str = ""
     """Of the result, between prepare and exchange."""
+    keep_at: KeptAt | None = None
+    """Where its original is to be kept, likewise."""
     estimate: Estimate = Estimate(0, 0.0)
     reserved_bytes: int = 0
     solo: bool = False

@@ -23,6 +23,7 @@ from imgoptd.core.model import (
     HintKind,
     Intent,
     JobState,
+    Kept,
     Outcome,
     Receipt,
     Verdict,
@@ -31,6 +32,7 @@ from imgoptd.core.places import Places
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
+from imgoptd.core.undo import UndoRoom
 
 
 def again(job: Job) -> HintKind:
@@ -54,6 +56,7 @@ class Jobs:
         self.by_ref: dict[FileRef, Job] = {}
         self.backlog = Backlog()
         self.estimator = Estimator()
+        self.undo = UndoRoom()
         self.deferred = Deferred(lambda job: self.backlog.is_shut(job.place))
         self.held: set[FileRef] = set()
         self._story = story
@@ -91,12 +94,14 @@ class Jobs:
             job.stage = Stage.PROBING
         else:
             job.stage = Stage.WORKING
+            self.undo.pledge(job)
             job.record = self._story.move(turn, job.record, JobState.ACTIVE)
 
     def back_to_queue(self, turn: Turn, job: Job, reason: str = "", detail: str = "") -> None:
         """A job that a worker had, or that was held, waits again."""
         job.stage = Stage.UNPROBED if job.record.facts is None else Stage.READY
         job.reserved_bytes = 0
+        self.undo.release(job.ref)
         if job.record.state is not JobState.QUEUED:
             job.record = self._story.move(turn, job.record, JobState.QUEUED, reason, detail)
         elif detail:
@@ -122,11 +127,12 @@ class Jobs:
         self.held.add(job.ref)
         self._story.announce(turn, job.record)
 
-    def unhold(self, turn: Turn) -> None:
-        """Circumstances changed (another budget): everything held gets its chance."""
-        for ref in list(self.held):
-            self.held.discard(ref)
-            self.back_to_queue(turn, self.by_ref[ref])
+    def unhold(self, turn: Turn, reason: str, suits: Callable[[Job], bool] = lambda job: True) -> None:
+        """Circumstances changed: what was held for that reason, and is suited by the new ones, gets its chance."""
+        for job in [self.by_ref[ref] for ref in self.held]:
+            if job.record.reason == reason and suits(job):
+                self.held.discard(job.ref)
+                self.back_to_queue(turn, job)
 
     def forgive(self, ref: FileRef) -> None:
         """The file ended well or otherwise for good: its next deferral begins with a short delay again."""
@@ -174,7 +180,7 @@ class Jobs:
             self.estimator.learn(job.record.facts, job.record.identity.size, outcome.effort, idle_rss_bytes)
         if outcome.verdict is Verdict.OPTIMIZED and 0 < outcome.size_bytes < job.record.identity.size:
             job.stage = Stage.REPLACING
-            turn.act(c.Prepare(job.ref, outcome.size_bytes))
+            turn.act(c.Prepare(job.ref, outcome.size_bytes, job.settings.keep_original))
             return
         turn.act(c.Discard(job.ref))
         failure = outcome.failure
@@ -192,8 +198,9 @@ class Jobs:
 
     def prepared(self, turn: Turn, job: Job, event: e.Prepared) -> None:
         """The result is ready on disk. The intent becomes durable before anything happens at the path."""
-        job.result_sha256 = event.sha256
-        intent = Intent(job.ref, event.temp_name, event.original, event.result, event.sha256, job.record.sha256)
+        job.result_sha256, job.keep_at = event.sha256, event.keep
+        sha256 = job.record.sha256
+        intent = Intent(job.ref, event.temp_name, event.original, event.result, event.sha256, sha256, event.keep)
         turn.record(c.SaveIntent(intent))
         turn.act(c.Exchange(intent))
 
@@ -202,6 +209,12 @@ class Jobs:
         before, after, sha256 = job.record.identity.size, event.result.size, job.result_sha256
         turn.record(c.DropIntent(job.ref))
         turn.record(c.SaveReceipt(Receipt(job.ref, job.record.sha256, sha256, before, after, job.settings.profile)))
+        if event.kept is not None and job.keep_at is not None:
+            turn.record(
+                c.SaveKept(Kept(job.ref, job.keep_at, event.kept, job.record.sha256, event.result, job.result_sha256))
+            )
+            turn.record(c.AppendStep(job.ref, "kept", f"the original, {show_bytes(event.kept.size)}, is kept"))
+            self.undo.changed(1, event.kept.size)
         job.record = replace(job.record, identity=event.result, bytes_before=before, bytes_after=after, sha256=sha256)
         self._story.counts["bytes_before"] += before
         self._story.counts["bytes_after"] += after
@@ -243,6 +256,7 @@ class Jobs:
     def _wait(self, turn: Turn, job: Job, failure: Failure, delay_s: float) -> None:
         job.stage = Stage.WAITING
         job.reserved_bytes = 0
+        self.undo.release(job.ref)
         job.due_s = turn.now_s + delay_s
         self._deferrals[job.ref] += 1
         detail = f"{failure.detail}; tried again in {delay_s:.0f} s"
@@ -267,6 +281,7 @@ class Jobs:
         return job
 
     def _forget(self, job: Job) -> None:
+        self.undo.release(job.ref)
         self.by_ref.pop(job.ref, None)
         self.deferred.discard(job.ref)
         self.held.discard(job.ref)

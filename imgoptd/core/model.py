@@ -209,6 +209,8 @@ class JobSettings:
     profile: str = "archive"
     min_saving: float = 0.01
     """Fraction of the file's size that a result must save to be worth a rewrite."""
+    keep_original: bool = False
+    """Keep what the result displaces, so that it can be put back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +237,39 @@ class FileRecord:
         return Place(self.ref.root, self.identity.dev)
 
 
+class KeptAt(NamedTuple):
+    """Where a displaced original is kept."""
+
+    place: bytes | None
+    """The folder, below the watched one (empty: that itself), in whose `.imgoptd/undo` it lies; None: state_dir."""
+    name: bytes
+    """Of the file there: `<sha256>-<random>`."""
+
+
+class Restoring(NamedTuple):
+    """An original that is on its way back to its path. Durable before any name changes."""
+
+    temp_name: bytes
+    """What the exchange is made with: a name in the file's folder; empty: the kept file under its own name."""
+    identity: Identity
+    """Of what shall stand at the path: the kept inode itself, or its copy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A row of the store: an original that was kept when a result took its place."""
+
+    ref: FileRef
+    at: KeptAt
+    identity: Identity
+    """Of the kept file. Only this very inode is ever put back or removed."""
+    sha256: str
+    result: Identity
+    """What stood at the path when the original was kept: a restore takes the place of that alone."""
+    result_sha256: str
+    restoring: Restoring | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Intent:
     """Written durably before an exchange. Recovery acts on inodes, never on the temp's name alone."""
@@ -247,6 +282,8 @@ class Intent:
     """None: the result's inode is not known yet, so no exchange can have happened."""
     result_sha256: str
     original_sha256: str = ""
+    keep: KeptAt | None = None
+    """Where the original goes once it is displaced; None: it is removed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
@@ -18,10 +18,13 @@ from imgoptd.core.model import (
     Identity,
     Intent,
     JobState,
+    Kept,
+    KeptAt,
     Receipt,
+    Restoring,
 )
-from imgoptd.core.recovery import records_after
-from tests.unit.disk import DEADLY, DEADLY_TO_PROBE, ENDLESS, Content, Disk
+from imgoptd.core.recovery import records_after, records_after_restore
+from tests.unit.disk import DEADLY, DEADLY_TO_PROBE, ENDLESS, Content, Disk, File
 from tests.unit.invariants import check_record
 
 MIB = 1 << 20
@@ -36,6 +39,7 @@ Answerable = (
     | c.SendJob
     | c.Prepare
     | c.Exchange
+    | c.Restore
     | c.Sense
 )
 
@@ -53,6 +57,7 @@ class SimStore:
     files: dict[FileRef, FileRecord] = field(default_factory=dict)
     intents: dict[FileRef, Intent] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
+    kept: dict[bytes, Kept] = field(default_factory=dict)
     baselines: set[bytes] = field(default_factory=set)
     steps: defaultdict[FileRef, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -70,6 +75,10 @@ class SimStore:
                     self.intents.pop(ref, None)
                 case c.SaveReceipt(receipt):
                     self.receipts.append(receipt)
+                case c.SaveKept(kept):
+                    self.kept[kept.at.name] = kept
+                case c.DropKept(kept):
+                    del self.kept[kept.at.name]
                 case c.BaselineTaken(root):
                     self.baselines.add(root)
 
@@ -86,6 +95,8 @@ class Edge:
         """Content of each path that needs no work ever again."""
         self.untouchable: set[tuple[FileRef, Identity]] = set()
         """What stood in a folder with `existing = "ignore"` and nobody has touched since."""
+        self.undo: dict[bytes, File] = {}
+        """Originals that were moved aside, by the name they are kept under."""
         self.hanging: set[FileRef] = set()
         """Files whose job takes until they are taken out of here."""
         self.begin_anew()
@@ -95,6 +106,8 @@ class Edge:
         self.inbox: list[e.Event] = []
         self.pending: list[Answerable] = []
         self.workers: dict[int, SimWorker] = {}
+        self.live_restores: set[FileRef] = set()
+        """Asked for and not answered yet."""
         self.open: dict[FileRef, Content] = {}
         """Jobs whose descriptors are open, with the content that was read."""
 
@@ -139,10 +152,12 @@ class Edge:
                 self.end_worker(worker, -9)
             case c.SendProbe() | c.SendJob():
                 self._send(action, how)
-            case c.Prepare(ref, size):
-                self._prepare(ref, size, how)
+            case c.Prepare():
+                self._prepare(action, how)
             case c.Exchange(intent):
                 self._exchange(intent, how)
+            case c.Restore(kept):
+                self._restore(kept, how)
             case c.Sense():
                 self.post(self.machine)
 
@@ -199,7 +214,8 @@ class Edge:
 
     # ---- replacing --------------------------------------------------------------------------------------------------
 
-    def _prepare(self, ref: FileRef, size: int, how: str) -> None:
+    def _prepare(self, action: c.Prepare, how: str) -> None:
+        ref, size = action.ref, action.size_bytes
         content, file = self.open[ref], self.disk.files.get(ref)
         assert size == content.optimized().size
         if how == "fail" or file is None or file.content != content:
@@ -211,7 +227,8 @@ class Edge:
             self.post(e.ReplaceFailed(ref, file.leave))
             return
         result = None if how == "copied" else self._result_of(content)
-        self.post(e.Prepared(ref, b".tmp", file.identity, result, content.optimized().sha256))
+        keep = KeptAt(b"", b"%d" % self.disk.number()) if action.keep_original else None
+        self.post(e.Prepared(ref, b".tmp", file.identity, result, content.optimized().sha256, keep))
 
     def _result_of(self, content: Content) -> Identity:
         number = self.disk.number()
@@ -221,33 +238,86 @@ class Edge:
         ref, content = intent.ref, self.open[intent.ref]
         if intent.result is None:
             result = self._result_of(content)
-            self.post(e.Prepared(ref, intent.temp_name, intent.original, result, intent.result_sha256))
+            sha256, keep = intent.result_sha256, intent.keep
+            self.post(e.Prepared(ref, intent.temp_name, intent.original, result, sha256, keep))
             return
         del self.open[ref]
         file = self.disk.files.get(ref)
         if how == "fail" or file is None or file.identity != intent.original:
             self.post(e.ReplaceFailed(ref, _transient("io-error") if how == "fail" else _changed("changed")))
             return
+        if intent.keep is not None:
+            self.undo[intent.keep.name] = replace(file)
         file.content, file.ino, file.mtime_ns = content.optimized(), intent.result.ino, intent.result.mtime_ns
         self.hint(ref, HintKind.MOVED)  # the watcher hears our own exchange too
         if how == "unfinished":
             self.post(e.ReplaceFailed(ref, _transient("unfinished")))
         else:
-            self.post(e.Exchanged(ref, intent.result))
+            self.post(e.Exchanged(ref, intent.result, intent.original if intent.keep else None))
 
     def _finish_replace(self, ref: FileRef) -> None:
         """A replace that was left with its names in disorder is put right before the next look at the file."""
         busy = any(isinstance(one, c.Exchange) and one.intent.ref == ref for one in self.pending)
         if ref in self.store.intents and ref not in self.open and not busy:
             self.recover(self.store.intents[ref])
+        restoring = any(isinstance(one, c.Restore) and one.kept.ref == ref for one in self.pending)
+        if ref not in self.live_restores and not restoring:
+            self.recover_restores(ref)
 
     def recover(self, intent: Intent) -> None:
         file = self.disk.files.get(intent.ref)
         identity = file.identity if file else None
         finished = intent.result is not None and identity == intent.result
         known = self.store.files.get(intent.ref)
-        records = records_after(intent, known, finished, identity, "put right", "archive")
-        self.commit(records)
+        kept = intent.original if intent.keep and intent.keep.name in self.undo else None
+        self.commit(records_after(intent, known, finished, identity, "put right", "archive", kept))
+        if kept is not None:
+            self.post(e.UndoChanged(1, kept.size))
+
+    # ---- bringing originals back ------------------------------------------------------------------------------------
+
+    def ask_restore(self, ref: FileRef) -> bool:
+        """An operator asks for the newest original of the path; False where there is none that may be put back."""
+        kept = next((one for one in reversed(self.store.kept.values()) if one.ref == ref), None)
+        if kept is None or not self.watched(ref) or ref in self.live_restores:
+            return False
+        self.live_restores.add(ref)
+        whole = replace(kept, restoring=Restoring(b"", kept.identity))
+        self.post(e.RestoreAsked(whole, self.store.files.get(ref)))
+        return True
+
+    def _restore(self, kept: Kept, how: str) -> None:
+        file = self.disk.files.get(kept.ref)
+        if how == "fail" or (file is not None and file.identity != kept.result):
+            failure = _transient("io-error") if how == "fail" else _changed("not-our-result")
+            self.post(e.RestoreFailed(kept, failure))
+            return
+        self.disk.files[kept.ref] = self.undo.pop(kept.at.name)
+        self.hint(kept.ref, HintKind.MOVED)
+        if how == "unfinished":
+            self.post(e.RestoreFailed(kept, _transient("unfinished")))
+        else:
+            self.post(e.Restored(kept))
+
+    def recover_restores(self, ref: FileRef | None = None) -> None:
+        """Those that a dead daemon, or a failing disk, has left half done."""
+        for kept in list(self.store.kept.values()):
+            if kept.restoring is None or ref not in (None, kept.ref):
+                continue
+            file, still_kept = self.disk.files.get(kept.ref), kept.at.name in self.undo
+            identity = file.identity if file else None
+            known = self.store.files.get(kept.ref)
+            self.commit(records_after_restore(kept, known, still_kept, identity, "put right"))
+            if not still_kept:
+                self.post(e.UndoChanged(-1, -kept.identity.size))
+
+    def age(self, name: bytes) -> None:
+        """The original is older than `keep`."""
+        kept = self.store.kept[name]
+        if kept.restoring is None and kept.ref not in self.live_restores:
+            self.undo.pop(name, None)
+            self.commit([c.DropKept(kept)])
+            self.post(e.UndoChanged(-1, -kept.identity.size))
 
 
 def _unopened(there: Identity | None, wanted: Identity, how: str) -> Failure | None:

@@ -108,6 +108,9 @@ def check_action(edge: Edge, action: c.Action) -> None:
             assert edge.store.files[ref].state is JobState.ACTIVE
         case c.Exchange(intent):
             assert edge.store.intents[intent.ref] == intent, "an exchange without its intent"
+        case c.Restore(kept):
+            assert edge.store.kept[kept.at.name] == kept, "a restore that a crash would not know of"
+            assert edge.store.files[kept.ref].identity == kept.identity, "the original would be taken for a new file"
         case c.LookAt(ref):
             assert any(policy.root == ref.root for policy in edge.config.folders), "a look outside the folders"
 

@@ -8,7 +8,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.model import FINAL_STATES, FileKind, FileRef, HintKind, JobState
+from imgoptd.core.model import FINAL_STATES, FileKind, FileRef, HintKind, JobSettings, JobState
+from imgoptd.core.restores import RESTORED
+from imgoptd.core.undo import UNDO_FULL
 from tests.unit.disk import ALICE, BOB, Content, File
 from tests.unit.edge import MIB
 from tests.unit.invariants import NOT_ABOUT_CONTENT
@@ -16,7 +18,7 @@ from tests.unit.world import World, folder
 
 ROOTS = (b"/srv/a", b"/srv/b", b"/srv/later")
 FOLDERS = (
-    folder(ROOTS[0], priority=3),
+    folder(ROOTS[0], priority=3, settings=JobSettings(keep_original=True)),
     folder(ROOTS[1], optimize_existing=True),
     folder(ROOTS[2], settle_s=4.0, priority=3),
 )
@@ -29,6 +31,7 @@ HOW = {
     c.SendJob: ["fail"],
     c.Prepare: ["fail", "copied"],
     c.Exchange: ["fail", "unfinished"],
+    c.Restore: ["fail", "unfinished"],
 }
 
 ENDS = [(-9, False, False), (-9, True, False), (1, False, False), (-9, False, True)]
@@ -43,13 +46,16 @@ chance = st.integers(0, 1000)
 
 class AnyWorld(RuleBasedStateMachine):
     @initialize(
-        existing=st.sets(refs, max_size=4), workers_max=st.integers(1, 3), budget=st.sampled_from([None, 700 * MIB])
+        existing=st.sets(refs, max_size=4),
+        workers_max=st.integers(1, 3),
+        budget=st.sampled_from([None, 700 * MIB]),
+        undo=st.sampled_from([1 << 40, 2_500_000]),
     )
-    def begin(self, existing: set[FileRef], workers_max: int, budget: int | None) -> None:
+    def begin(self, existing: set[FileRef], workers_max: int, budget: int | None, undo: int) -> None:
         self.tags = 0
         # What stands in the folder that treats existing files is no exception from anything.
         files = {ref: self.content("photo") for ref in sorted(existing) if ref.root != ROOTS[1]}
-        self.world = World(*FOLDERS[:2], workers_max=workers_max, budget_bytes=budget, files=files)
+        self.world = World(*FOLDERS[:2], workers_max=workers_max, budget_bytes=budget, undo_max_bytes=undo, files=files)
 
     def content(self, kind: str) -> Content:
         """Contents recur: the same bytes may come again, at the same path or at another."""
@@ -112,6 +118,20 @@ class AnyWorld(RuleBasedStateMachine):
     @rule(leases=st.booleans())
     def the_filesystem_grants_leases_or_not(self, leases: bool) -> None:
         self.world.disk.leases = leases
+
+    @precondition(lambda self: self.world.store.kept)
+    @rule(which=chance, turn=st.booleans())
+    def an_original_is_asked_for(self, which: int, turn: bool) -> None:
+        rows = list(self.world.store.kept.values())
+        self.world.ask_restore(rows[which % len(rows)].ref)
+        if turn:
+            self.world.turn()
+
+    @precondition(lambda self: self.world.store.kept)
+    @rule(which=chance)
+    def an_original_grows_old(self, which: int) -> None:
+        names = list(self.world.store.kept)
+        self.world.age(names[which % len(names)])
 
     # ---- the world turns --------------------------------------------------------------------------------------------
 
@@ -235,6 +255,14 @@ class AnyWorld(RuleBasedStateMachine):
             world.scan(policy.root)
         world.run()
         assert not world.open, "descriptors left open"
+        assert not world.live_restores, "somebody waits for an original without end"
+        watched = {name: one for name, one in world.store.kept.items() if world.watched(one.ref)}
+        assert not [one for one in watched.values() if one.restoring], "a restore was left half done"
+        assert watched.keys() <= world.undo.keys(), "a row of an original that is not there"
+        undo = world.engine.jobs.undo
+        total = sum(one.identity.size for one in world.store.kept.values())
+        assert (undo.files, undo.bytes) == (len(world.store.kept), total)
+        assert undo.bytes <= undo.max_bytes, "more is kept than may be"
         assert not {ref for ref in world.store.intents if world.watched(ref)}, "an intent was left"
         for ref, file in world.disk.files.items():
             if world.watched(ref):
@@ -248,13 +276,15 @@ class AnyWorld(RuleBasedStateMachine):
 
     def check_end(self, ref: FileRef, file: File) -> None:
         record = self.world.store.files[ref]
-        if file.content.kind == "huge" and record.state is JobState.HELD:
+        if record.state is JobState.HELD and (file.content.kind == "huge" or record.reason == UNDO_FULL):
             return
         assert record.state in FINAL_STATES, f"{ref} ended as {record.state}"
         if file.kind is FileKind.REGULAR:
             assert record.identity == file.identity, f"{ref}: the row is about another content"
             if record.reason not in NOT_ABOUT_CONTENT and file.content.kind == "photo":
-                assert record.reason in ("known", "own-result") or record.state is JobState.QUARANTINED, record
+                assert record.reason in ("known", "own-result", RESTORED) or record.state is JobState.QUARANTINED, (
+                    record
+                )
 
 
 TestAnyWorld = AnyWorld.TestCase

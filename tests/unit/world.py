@@ -42,11 +42,12 @@ class World(Edge):
         budget_bytes: int | None = None,
         machine: e.Sensed | None = None,
         timeout_s: float = 10.0,
+        undo_max_bytes: int = 1 << 40,
         files: dict[FileRef, Content] | None = None,
     ) -> None:
         """`files` stand there before the folders are first watched."""
         super().__init__(
-            e.Configured(1, folders or (folder(),), workers_min, workers_max, timeout_s, budget_bytes),
+            e.Configured(1, folders or (folder(),), workers_min, workers_max, timeout_s, budget_bytes, undo_max_bytes),
             machine or e.Sensed(available_bytes=3072 * MIB, limit_bytes=4096 * MIB, cpus=4),
         )
         self.now_s = 1000.0
@@ -64,6 +65,8 @@ class World(Edge):
         self.begin_anew()
         self.post(self.machine)
         self.post(self.config)
+        self.post(e.UndoChanged(len(self.store.kept), sum(one.identity.size for one in self.store.kept.values())))
+        self.recover_restores()
         for intent in list(self.store.intents.values()):
             self.recover(intent)
         unfinished = [one for one in self.store.files.values() if one.state in UNFINISHED_STATES]
@@ -174,6 +177,8 @@ class World(Edge):
                 self.pending.append(action)
             case c.Discard(ref):
                 self.open.pop(ref, None)
+            case c.AnswerRestore(ref):
+                self.live_restores.discard(ref)
             case c.Announce():
                 pass
             case _:

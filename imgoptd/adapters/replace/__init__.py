@@ -6,7 +6,7 @@
 from imgoptd.adapters.replace.exchanging import Materialised, Placed, exchange
 from imgoptd.adapters.replace.failures import UNFINISHED, Refused, ReplaceError
 from imgoptd.adapters.replace.opening import OpenJob, open_input, open_job
-from imgoptd.adapters.replace.preparing import PreparedResult, prepare
+from imgoptd.adapters.replace.preparing import PreparedResult, prepare, prepare_keeping
 from imgoptd.adapters.replace.recovery import Recovery, recover
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "open_input",
     "open_job",
     "prepare",
+    "prepare_keeping",
     "recover",
 ]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 from imgoptd.adapters import failpoints, fsinfo
 from imgoptd.adapters.beneath import reopen_for_reading
-from imgoptd.adapters.hashing import PIECE_BYTES, sha256_of
+from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.replace.failures import UNFINISHED, ReplaceError, changed, failure_of, shown, transient, vanished
+from imgoptd.adapters.replace.keeping import copy_content, copy_into, keep_temp, remove_copy
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names
 from imgoptd.adapters.replace.opening import OpenJob
 from imgoptd.adapters.replace.preparing import check_finished, check_unchanged, finish_result, result_changed
@@ -19,12 +20,14 @@ from imgoptd.core.model import Failure, Identity, Intent, Lease
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """The result stands at the path, durably, and the original is gone."""
+    """The result stands at the path, durably; the original is gone, or kept where the intent says."""
 
     result: Identity
     atomic: bool
     """False: the filesystem has no RENAME_EXCHANGE, so a change in the microseconds between check and rename would have
     gone unnoticed."""
+    kept: Identity | None = None
+    """Of the original where it is kept now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,11 +51,16 @@ def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
     names = Names(job.parent_fd, intent.temp_name, job.name)
     if intent.original != job.identity:
         raise ValueError("the intent is of another content than the job")
+    if intent.keep is not None and job.undo_fd < 0:
+        raise ValueError("the intent keeps the original, and no place was prepared for it")
     if intent.result is None:
         return Materialised(_materialise(job, intent, names))
+    copy = None
     try:
         check_finished(job)
         _check_before(job, names)
+        if intent.keep is not None and intent.keep.place is None:
+            copy = _copy_original(job, intent)  # before anything is displaced: it may take long, and find no room
         _link(job, names)
         failpoints.hit("replace.after_link")
         try:
@@ -60,17 +68,20 @@ def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
         except OSError as error:
             if error.errno not in UNSUPPORTED:
                 raise
-            return _rename_over(job, intent.result, names)
-    except ReplaceError:
-        _drop_result(job, names)
+            if intent.keep is not None and copy is None:
+                copy = _copy_original(job, intent)
+            return _rename_over(job, intent.result, names, copy)
+    except ReplaceError as error:
+        if error.failure.reason != UNFINISHED:
+            _give_up(job, intent, names)
         raise
     except OSError as error:
-        _drop_result(job, names)
+        _give_up(job, intent, names)
         raise ReplaceError(
             failure_of(error, "the result could not take the original's place", "not-permitted")
         ) from error
     failpoints.hit("replace.after_exchange")
-    return _settle(job, intent.result, names)
+    return _settle(job, intent, intent.result, names, copy)
 
 
 def _check_before(job: OpenJob, names: Names) -> None:
@@ -95,20 +106,21 @@ def _link(job: OpenJob, names: Names) -> None:
         os.link(source, names.temp, dst_dir_fd=names.parent_fd, follow_symlinks=True)
 
 
-def _settle(job: OpenJob, result: Identity, names: Names) -> Placed:
-    """The names are exchanged: look at what came out, and keep or undo it."""
+def _settle(job: OpenJob, intent: Intent, result: Identity, names: Names, copy: Identity | None) -> Placed:
+    """The names are exchanged: look at what came out, and let go of it, keep it, or put it back."""
     try:
         failure = _why_not_the_original(job, names)
         if failure is None:
             if not fsinfo.keeps_order(job.parent_fd):
                 names.sync_folder()  # the original's name must not vanish from the disk before the result's is there
-            failpoints.hit("replace.before_unlink")
-            _remove_original(job, names)
-            failpoints.hit("replace.after_unlink")
-            names.sync_folder()
-            return Placed(result, atomic=True)
+            done = _let_go_of_original(job, intent, names, copy)
+            if not isinstance(done, Failure):
+                names.sync_folder()
+                return Placed(result, atomic=True, kept=done)
+            failure = done
         kept = put_back(names, job.output_fd, result)
         names.sync_folder()
+        _drop_copy(job, intent)
     except OSError as error:
         said = error.strerror or f"error {error.errno}"
         detail = f"names could not be put right after the exchange: {said}; nothing is lost, it is tried again later"
@@ -142,14 +154,56 @@ def _why_not_the_original(job: OpenJob, names: Names) -> Failure | None:
     return None
 
 
-def _remove_original(job: OpenJob, names: Names) -> None:
+def _let_go_of_original(job: OpenJob, intent: Intent, names: Names, copy: Identity | None) -> Identity | Failure | None:
+    """Of the kept file, if it is one to be kept; or why it cannot be, so that it has to go back to the path.
+
+    Raises OSError where the temp cannot be removed.
+    """
+    if intent.keep is None or copy is not None:
+        failpoints.hit("replace.before_unlink")
+        try:
+            names.remove_temp()
+        except FileNotFoundError:
+            pass  # somebody else removed it: gone is what it should be
+        failpoints.hit("replace.after_unlink")
+        return copy
+    failpoints.hit("replace.before_keep")
     try:
-        names.remove_temp()
-    except FileNotFoundError:
-        pass  # somebody else removed it: gone is what it should be
+        kept = keep_temp(names, job.input_fd, job.original, job.undo_fd, intent.keep.name)
+    except ReplaceError as error:
+        return error.failure
+    except OSError as error:
+        return failure_of(error, "the original could not be kept", "no-undo")
+    failpoints.hit("replace.after_keep")
+    return kept
 
 
-def _rename_over(job: OpenJob, result: Identity, names: Names) -> Placed:
+def _copy_original(job: OpenJob, intent: Intent) -> Identity:
+    """Copy the original to the place where it is kept. Raises OSError and ReplaceError; CHANGED if it changed since."""
+    assert intent.keep is not None
+    copy = copy_into(job.input_fd, job.original, job.undo_fd, intent.keep.name)
+    check_unchanged(job)
+    failpoints.hit("replace.after_copy")
+    return copy
+
+
+def _give_up(job: OpenJob, intent: Intent, names: Names) -> None:
+    """Nothing was displaced. Raises ReplaceError UNFINISHED where what we made cannot be removed."""
+    _drop_result(job, names)
+    try:
+        _drop_copy(job, intent)
+    except OSError as error:
+        said = error.strerror or f"error {error.errno}"
+        raise ReplaceError(transient(UNFINISHED, f"the copy of the original could not be removed: {said}")) from error
+
+
+def _drop_copy(job: OpenJob, intent: Intent) -> None:
+    """The original stays at its path: a copy that was made of it is needed no longer. Raises OSError."""
+    if intent.keep is not None and os.fstat(job.input_fd).st_nlink:
+        remove_copy(job.undo_fd, intent.keep.name, job.identity, intent.original_sha256)
+
+
+def _rename_over(job: OpenJob, result: Identity, names: Names, copy: Identity | None) -> Placed:
     """Without RENAME_EXCHANGE: check once more, then rename. Raises OSError and ReplaceError before the rename only."""
     _check_before(job, names)
     names.temp_over_name()
@@ -159,7 +213,7 @@ def _rename_over(job: OpenJob, result: Identity, names: Names) -> Placed:
     except OSError as error:
         said = error.strerror or f"error {error.errno}"
         raise ReplaceError(transient(UNFINISHED, f"the new name could not be put on disk: {said}")) from error
-    return Placed(result, atomic=False)
+    return Placed(result, atomic=False, kept=copy)
 
 
 def _drop_result(job: OpenJob, names: Names) -> None:
@@ -191,7 +245,7 @@ def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
     except OSError as error:
         raise ReplaceError(failure_of(error, doing, "folder-not-writable")) from error
     try:
-        _copy(job.output_fd, fd)
+        copy_content(job.output_fd, fd)
         reading = reopen_for_reading(fd)
     except OSError as error:
         job.adopt_output(fd)
@@ -211,12 +265,3 @@ def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
         raise
     failpoints.hit("replace.after_materialise")
     return result
-
-
-def _copy(source_fd: int, target_fd: int) -> None:
-    offset = 0
-    while piece := os.pread(source_fd, PIECE_BYTES, offset):
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(target_fd, view) :]
-        offset += len(piece)

@@ -39,8 +39,12 @@ class OpenJob:
     """Taken when the input was opened, before anything was read."""
     linkable: bool
     """The output can be given a name in the file's folder; otherwise it must be copied there."""
+    sha256: str = ""
+    """Of the original, where it was read whole."""
     finished: os.stat_result | None = None
     """Of the result, once it has the original's attributes and is on disk."""
+    undo_fd: int = -1
+    """Of the folder in which the original is kept once it is displaced; -1: it is not kept."""
 
     def adopt_output(self, fd: int) -> None:
         """Take `fd` as the output in place of the present one, which is closed."""
@@ -49,10 +53,10 @@ class OpenJob:
 
     def close(self) -> None:
         """Close all descriptors; an output without a name ceases to exist. Closing twice is harmless."""
-        for fd in (self.parent_fd, self.input_fd, self.output_fd):
+        for fd in (self.parent_fd, self.input_fd, self.output_fd, self.undo_fd):
             if fd >= 0:
                 os.close(fd)
-        self.parent_fd = self.input_fd = self.output_fd = -1
+        self.parent_fd = self.input_fd = self.output_fd = self.undo_fd = -1
 
     def __enter__(self) -> Self:
         return self

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
+import secrets
 from dataclasses import dataclass
 
 from imgoptd.adapters import failpoints
-from imgoptd.adapters.beneath import reopen_for_reading
+from imgoptd.adapters.beneath import Folder, reopen_for_reading
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.replace.attributes import copy_attributes
 from imgoptd.adapters.replace.failures import ReplaceError, changed, failure_of, vanished
 from imgoptd.adapters.replace.names import new_temp_name
 from imgoptd.adapters.replace.opening import OpenJob
-from imgoptd.core.model import Failure, FailureKind, Identity, Lease
+from imgoptd.adapters.replace.places import find_place, open_state_place
+from imgoptd.core.model import Failure, FailureKind, Identity, KeptAt, Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,16 @@ def prepare(job: OpenJob, size_bytes: int) -> PreparedResult:
         raise ReplaceError(failure_of(error, "the result could not be written", "io-error")) from error
     failpoints.hit("replace.after_prepare")
     return PreparedResult(new_temp_name(), result, sha256)
+
+
+def prepare_keeping(job: OpenJob, folder: Folder, path: bytes, state_dir: bytes) -> KeptAt:
+    """Find the place for the original, which holds the content `job.sha256`. Raises ReplaceError as `prepare` does."""
+    try:
+        found = find_place(folder, path, job.parent_fd)
+        place, job.undo_fd = found if found is not None else (None, open_state_place(state_dir, make=True))
+    except OSError as error:
+        raise ReplaceError(failure_of(error, "there is no place to keep the original", "no-undo")) from error
+    return KeptAt(place, f"{job.sha256}-{secrets.token_hex(4)}".encode())
 
 
 def _check_size(size: int, reported: int, original: int) -> None:

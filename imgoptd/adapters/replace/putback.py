@@ -8,8 +8,9 @@ what came out shows each of these:
 - something else came out: somebody put it there, over the stand-in. It is newer; it goes back in turn;
 - the path is empty: what is held moves into the gap.
 
-Only our result is ever unlinked here, unchanged and opened by nobody for writing. A user's file that a save by somebody
-else superseded while it was displaced is kept under a visible name: who saved may have read the stand-in instead of it.
+Only our stand-in is ever unlinked here, unchanged and opened by nobody for writing. A user's file that a save by
+somebody else superseded while it was displaced is kept under a visible name: who saved may have read the stand-in
+instead of it.
 """
 
 from __future__ import annotations
@@ -27,9 +28,10 @@ _ROUNDS = 100
 """Somebody renames onto the path within each of our microseconds: after so many the rest is kept beside it."""
 
 
-def put_back(names: Names, result_fd: int, result: Identity) -> bytes | None:
+def put_back(names: Names, result_fd: int, result: Identity, *, stays: bool = False) -> bytes | None:
     """Bring what the temp names back to the path, in whose place the file behind `result_fd` (read-only) was put.
 
+    With `stays` that file is left at the temp's name when it has come out: a kept original is where it was before.
     Returns the visible name under which a file had to be kept, or None. Raises OSError when names cannot be changed any
     more (a filesystem gone read-only): nothing is lost, but the temp is left.
     """
@@ -50,7 +52,8 @@ def put_back(names: Names, result_fd: int, result: Identity) -> bytes | None:
             if same_file(came, standing):
                 if standing != result_fd or not is_result(result_fd, result):
                     return names.keep_temp()
-                names.remove_temp()
+                if not stays:
+                    names.remove_temp()
                 return None
             standing, held = held, came
         return names.keep_temp()

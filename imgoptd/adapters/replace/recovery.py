@@ -13,10 +13,15 @@ What the temp is decides, together with what the path is:
 | a stranger          | the result | a user's newer file was displaced: put it back                                  |
 | changed or stranger | absent     | put it at the path                                                              |
 | changed or stranger | other      | two versions, and no telling which is newer: keep the temp under a visible name |
+
+Where the intent says that the original is kept, it is not removed but moved to the place where it is kept. Afterwards
+that place is looked at: the original's own inode there, or a copy whose original is no longer at the path, is an
+original that is kept; a copy whose original stands at the path is removed.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from contextlib import ExitStack
@@ -27,10 +32,12 @@ from imgoptd.adapters import fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading, split
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
-from imgoptd.adapters.replace.failures import shown
+from imgoptd.adapters.replace.failures import ReplaceError, shown
+from imgoptd.adapters.replace.keeping import find_kept, keep_temp, remove_copy, same
 from imgoptd.adapters.replace.names import Names
+from imgoptd.adapters.replace.places import NotOurs, open_place, open_state_place
 from imgoptd.adapters.replace.putback import put_back
-from imgoptd.core.model import Identity, Intent, Lease
+from imgoptd.core.model import Identity, Intent, KeptAt, Lease
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +49,8 @@ class Recovery:
     sentence: str
     settled: bool = True
     """False: the names could not be read or changed now (an unmounted disk, an I/O error): keep the intent."""
+    kept: Identity | None = None
+    """Of the original in the place where it is kept, if it lies there now."""
 
 
 class _Is(Enum):
@@ -65,8 +74,11 @@ class _Seen:
     """Of a regular file."""
 
 
-def recover(folder: Folder, intent: Intent) -> Recovery:
-    """Put the names of an intent right; safe to repeat. Never raises for what it meets: see `Recovery.settled`."""
+def recover(folder: Folder, intent: Intent, state_dir: bytes = b"") -> Recovery:
+    """Put the names of an intent right; safe to repeat. Never raises for what it meets: see `Recovery.settled`.
+
+    `state_dir` is where originals are kept that could not be kept in the folder.
+    """
     path = intent.ref.path
     try:
         parent_fd = folder.open_parent(path)
@@ -77,9 +89,13 @@ def recover(folder: Folder, intent: Intent) -> Recovery:
     except OSError as error:
         return _unsettled(error)
     try:
-        return _recover(Names(parent_fd, intent.temp_name, split(path)[1]), intent)
+        return _recover(
+            Names(parent_fd, intent.temp_name, split(path)[1]), intent, _Undo(folder, intent.keep, state_dir)
+        )
     except OSError as error:
         return _unsettled(error)
+    except ReplaceError as error:
+        return Recovery(False, None, f"the original could not be kept yet: {error.failure.detail}", settled=False)
     finally:
         os.close(parent_fd)
 
@@ -89,19 +105,57 @@ def _unsettled(error: OSError) -> Recovery:
     return Recovery(False, None, f"the interrupted replace could not be put right yet: {said}", settled=False)
 
 
-def _recover(names: Names, intent: Intent) -> Recovery:
+@dataclass(frozen=True, slots=True)
+class _Undo:
+    """Where the original of the intent is kept, if at all."""
+
+    folder: Folder
+    at: KeptAt | None
+    state_dir: bytes
+
+    def open(self, at: KeptAt, *, make: bool) -> int:
+        """A descriptor of the place; the caller owns it. Raises OSError."""
+        if at.place is None:
+            return open_state_place(self.state_dir, make=make)
+        return open_place(self.folder, at.place, make=make)
+
+
+def _recover(names: Names, intent: Intent, undo: _Undo) -> Recovery:
     with ExitStack() as opened:
         temp = _see(names.pin_temp(), intent, opened, may_be_removed=True)
         path = _see(names.pin_name(), intent, opened)
-        sentence = _put_right(names, intent, temp, path)
+        sentence = _put_right(names, intent, undo, temp, path)
         if temp.what is not _Is.ABSENT:
             names.sync_folder()
         after = _see(names.pin_name(), intent, opened)
-        return Recovery(after.what is _Is.RESULT, after.identity, sentence)
+        kept = _kept(intent, undo, undo.at, after) if undo.at is not None else None
+        return Recovery(after.what is _Is.RESULT, after.identity, sentence, kept=kept)
 
 
-def _put_right(names: Names, intent: Intent, temp: _Seen, path: _Seen) -> str:
-    """Raises OSError."""
+def _kept(intent: Intent, undo: _Undo, at: KeptAt, path: _Seen) -> Identity | None:
+    """Of the original where it is kept now; a copy of one that stands at its path is removed. Raises OSError."""
+    try:
+        undo_fd = undo.open(at, make=False)
+    except (FileNotFoundError, NotOurs):
+        return None  # nothing of ours can lie there
+    try:
+        if path.what in (_Is.ORIGINAL, _Is.TOUCHED_ORIGINAL):
+            remove_copy(undo_fd, at.name, intent.original, intent.original_sha256)
+            return None
+        found = find_kept(undo_fd, at.name)
+        if found is None:
+            return None
+        fd, identity = found
+        try:
+            return identity if same(identity, intent.original) or sha256_of(fd) == intent.original_sha256 else None
+        finally:
+            os.close(fd)
+    finally:
+        os.close(undo_fd)
+
+
+def _put_right(names: Names, intent: Intent, undo: _Undo, temp: _Seen, path: _Seen) -> str:
+    """Raises OSError and ReplaceError."""
     if temp.what is _Is.ABSENT:
         return "the result stands at the path" if path.what is _Is.RESULT else "no result was put at the path"
     if intent.result is None:
@@ -113,7 +167,7 @@ def _put_right(names: Names, intent: Intent, temp: _Seen, path: _Seen) -> str:
         names.temp_into_gap()
         return "nothing stood at the path; what the exchange had displaced was put there"
     if temp.what is _Is.ORIGINAL:
-        return _with_original_displaced(names, intent.result, path)
+        return _with_original_displaced(names, intent, undo, temp, path)
     if path.what in (_Is.RESULT, _Is.TOUCHED_RESULT) and temp.what is not _Is.TOUCHED_RESULT:
         return _undo(names, intent.result, path, "the file had changed; it was put back")
     return _keep(names)
@@ -127,17 +181,39 @@ def _remove_copy(names: Names, temp: _Seen) -> str:
     return "the unfinished copy of the result was removed"
 
 
-def _with_original_displaced(names: Names, result: Identity, path: _Seen) -> str:
-    """The exchange happened and the temp is the unchanged original."""
+def _with_original_displaced(names: Names, intent: Intent, undo: _Undo, temp: _Seen, path: _Seen) -> str:
+    """The exchange happened and the temp is the unchanged original. Raises OSError and ReplaceError."""
+    result = intent.result
+    assert result is not None
     if path.what is _Is.TOUCHED_RESULT and path.identity is not None and path.identity.mtime_ns == result.mtime_ns:
         # Nobody wrote to it, yet it is not what we wrote: a disk that lied at fsync.
         return _undo(names, result, path, "the result was not whole; the original was put back")
     if not fsinfo.keeps_order(names.parent_fd):
         names.sync_folder()
-    names.remove_temp()
+    if undo.at is None:
+        names.remove_temp()
+    else:
+        _keep_temp(names, intent, undo, undo.at, temp)
+    gone = "removed" if undo.at is None else "kept"
     if path.what is _Is.RESULT:
-        return "the exchange was finished"
-    return "the result stood at the path and was changed since; the displaced original was removed"
+        return "the exchange was finished" if undo.at is None else "the exchange was finished, and the original kept"
+    return f"the result stood at the path and was changed since; the displaced original was {gone}"
+
+
+def _keep_temp(names: Names, intent: Intent, undo: _Undo, at: KeptAt, temp: _Seen) -> None:
+    """Move the temp, the original, to its place, unless a whole copy lies there. Raises OSError and ReplaceError."""
+    undo_fd = undo.open(at, make=True)
+    try:
+        found = find_kept(undo_fd, at.name)
+        if found is not None:
+            os.close(found[0])
+            if _kept(intent, undo, at, _Seen(_Is.ABSENT)) is None:
+                raise NotOurs(errno.EEXIST, "another file lies where the original is to be kept; move it away")
+            names.remove_temp()
+        else:
+            keep_temp(names, temp.fd, os.fstat(temp.fd), undo_fd, at.name)
+    finally:
+        os.close(undo_fd)
 
 
 def _undo(names: Names, result: Identity, path: _Seen, sentence: str) -> str:
@@ -166,17 +242,12 @@ def _see(pin: int | None, intent: Intent, opened: ExitStack, may_be_removed: boo
     now = identity_of(status)
     free = lease is not Lease.BUSY or not may_be_removed
     if intent.result is not None and now.ino == intent.result.ino:
-        whole = free and _same(now, intent.result) and sha256_of(fd) == intent.result_sha256
+        whole = free and same(now, intent.result) and sha256_of(fd) == intent.result_sha256
         return _Seen(_Is.RESULT if whole else _Is.TOUCHED_RESULT, fd, now)
     if now.ino == intent.original.ino:
-        whole = free and _same(now, intent.original) and _is_content(fd, now, intent)
+        whole = free and same(now, intent.original) and _is_content(fd, now, intent)
         return _Seen(_Is.ORIGINAL if whole else _Is.TOUCHED_ORIGINAL, fd, now)
     return _Seen(_Is.STRANGER, fd, now)
-
-
-def _same(now: Identity, then: Identity) -> bool:
-    """Equal but for the device number: those of btrfs, overlay and tmpfs are given anew at each mount."""
-    return now[1:] == then[1:]
 
 
 def _is_content(fd: int, now: Identity, intent: Intent) -> bool:

@@ -1,0 +1,212 @@
+"""Killed at any step of a replace that keeps the original: that is at its path or kept, whole, and never removed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from imgoptd.adapters.beneath import Folder
+from imgoptd.adapters.replace import Recovery, recover
+from imgoptd.adapters.replace.keeping import find_kept
+from imgoptd.core.model import Intent, Kept
+from tests.fault.keeping_process import in_process
+from tests.replacing import FILESYSTEMS, NEW, NEWER, OLD, can_refuse, filled, seen
+from tests.undoing import bring_back, kept_file
+
+needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
+
+POINTS = ["after_prepare", "after_link", "after_exchange", "before_keep", "after_keep"]
+
+
+def fill(root: Path) -> None:
+    (root / "a.jpg").write_bytes(OLD)
+    (root / "a.jpg").chmod(0o640)
+    os.setxattr(root / "a.jpg", "user.rating", b"5")
+    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
+
+
+@pytest.fixture(params=FILESYSTEMS)
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    with filled(request.param, tmp_path, fill) as made:
+        yield made
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    made = tmp_path / "state"
+    made.mkdir()
+    return made
+
+
+def recovered(root: Path, state: Path, intent: Intent) -> Recovery:
+    """Recover, and again, which must change nothing more."""
+    with Folder(os.fsencode(root)) as folder:
+        done = recover(folder, intent, os.fsencode(state))
+        again = recover(folder, intent, os.fsencode(state))
+    assert (again.finished, again.identity, again.settled) == (done.finished, done.identity, True)
+    assert again.kept == done.kept
+    return done
+
+
+def row_of(intent: Intent, done: Recovery) -> Kept:
+    assert intent.keep is not None and intent.result is not None and done.kept is not None
+    return Kept(
+        intent.ref, intent.keep, done.kept, intent.original_sha256, done.identity or intent.result, intent.result_sha256
+    )
+
+
+def left(root: Path, state: Path) -> list[Path]:
+    """Everything below both folders but folders, `a.jpg` and what is kept on purpose."""
+    found = [path for top in (root, state) for path in top.rglob("*") if path.is_file()]
+    return [path for path in found if path.name != "a.jpg" and len(path.name) != 64 + 1 + 8]
+
+
+def no_place_in(root: Path) -> None:
+    """The daemon may not keep originals there: something else stands in the way."""
+    (root / ".imgoptd").write_bytes(b"somebody else's")
+
+
+@pytest.mark.parametrize("point", POINTS)
+def test_killed_at_any_step_the_original_is_at_its_path_or_kept(root: Path, state: Path, point: str) -> None:
+    before = seen(root / "a.jpg")
+    status, intents = in_process(root, state, failpoint="replace." + point)
+    assert status == -signal.SIGKILL
+    if not intents:
+        assert seen(root / "a.jpg") == before
+        return
+    done = recovered(root, state, intents[-1])
+    assert left(root, state) == []
+    exchanged = point not in ("after_prepare", "after_link")
+    assert (done.finished, done.kept is not None) == (exchanged, exchanged)
+    assert seen(root / "a.jpg") == before._replace(content=NEW if exchanged else OLD)
+    if exchanged:
+        kept = row_of(intents[-1], done)
+        assert seen(kept_file(kept, state)) == before
+        bring_back(kept, state)
+        assert seen(root / "a.jpg") == before
+
+
+@pytest.mark.parametrize("point", ["after_copy", "after_link", "after_exchange", "before_unlink", "after_unlink"])
+def test_killed_at_any_step_with_a_copied_original_likewise(root: Path, state: Path, point: str) -> None:
+    no_place_in(root)
+    before = seen(root / "a.jpg")
+    status, intents = in_process(root, state, failpoint="replace." + point)
+    assert status == -signal.SIGKILL
+    done = recovered(root, state, intents[-1])
+    exchanged = point not in ("after_copy", "after_link")
+    assert (done.finished, done.kept is not None) == (exchanged, exchanged)
+    assert left(root, state) == [root / ".imgoptd"]
+    assert len(list((state / "undo").iterdir())) == exchanged, "a copy of what stands at its path is of no use"
+    if exchanged:
+        bring_back(row_of(intents[-1], done), state)
+    assert seen(root / "a.jpg") == before
+    assert list((state / "undo").iterdir()) == []
+
+
+@needs_filter
+@pytest.mark.parametrize("point", ["after_materialise", "after_exchange", "before_keep", "after_keep"])
+def test_killed_at_any_step_with_a_copied_result_likewise(root: Path, state: Path, point: str) -> None:
+    before = seen(root / "a.jpg")
+    status, intents = in_process(root, state, "tmpfile", failpoint="replace." + point)
+    assert status == -signal.SIGKILL
+    done = recovered(root, state, intents[-1])
+    assert done.finished == (point != "after_materialise")
+    assert left(root, state) == []
+    if done.finished:
+        assert seen(kept_file(row_of(intents[-1], done), state)) == before
+    else:
+        assert seen(root / "a.jpg") == before
+
+
+@needs_filter
+@pytest.mark.parametrize("point", ["after_copy", "after_rename"])
+def test_killed_around_a_plain_rename_the_original_was_copied_before(root: Path, state: Path, point: str) -> None:
+    before = seen(root / "a.jpg")
+    status, intents = in_process(root, state, "exchange", failpoint="replace." + point)
+    assert status == -signal.SIGKILL
+    done = recovered(root, state, intents[-1])
+    assert left(root, state) == []
+    assert done.finished == (point == "after_rename")
+    if done.finished:
+        assert seen(kept_file(row_of(intents[-1], done), state)) == before
+    else:
+        assert seen(root / "a.jpg") == before
+        assert list((root / ".imgoptd" / "undo").iterdir()) == []
+
+
+# ---- what happened between the crash and the next start -------------------------------------------------------------
+
+
+def displaced(root: Path, state: Path, point: str = "after_exchange") -> Intent:
+    status, intents = in_process(root, state, failpoint="replace." + point)
+    assert status == -signal.SIGKILL
+    return intents[-1]
+
+
+def test_a_file_saved_over_the_result_stays_and_the_original_is_kept(root: Path, state: Path) -> None:
+    intent = displaced(root, state)
+    (root / "draft").write_bytes(NEWER)
+    (root / "draft").rename(root / "a.jpg")
+    done = recovered(root, state, intent)
+    assert not done.finished
+    assert seen(root / "a.jpg").content == NEWER
+    assert seen(kept_file(row_of(intent, done), state)).content == OLD
+
+
+def test_a_file_saved_over_the_result_after_the_original_was_kept_changes_nothing(root: Path, state: Path) -> None:
+    intent = displaced(root, state, "after_keep")
+    (root / "draft").write_bytes(NEWER)
+    (root / "draft").rename(root / "a.jpg")
+    done = recovered(root, state, intent)
+    assert not done.finished
+    assert seen(kept_file(row_of(intent, done), state)).content == OLD
+
+
+def test_where_the_place_was_removed_it_is_made_again(root: Path, state: Path) -> None:
+    intent = displaced(root, state)
+    (root / ".imgoptd" / "undo").rmdir()
+    (root / ".imgoptd").rmdir()
+    done = recovered(root, state, intent)
+    assert seen(kept_file(row_of(intent, done), state)).content == OLD
+
+
+def test_where_something_stands_in_the_places_way_the_original_stays_displaced_until_it_is_gone(
+    root: Path, state: Path
+) -> None:
+    intent = displaced(root, state)
+    (root / ".imgoptd" / "undo").rmdir()
+    (root / ".imgoptd" / "undo").symlink_to(state)
+    with Folder(os.fsencode(root)) as folder:
+        done = recover(folder, intent, os.fsencode(state))
+    assert not done.settled
+    assert seen(root / os.fsdecode(intent.temp_name)).content == OLD
+    (root / ".imgoptd" / "undo").unlink()
+    assert recovered(root, state, intent).kept is not None
+
+
+def test_another_file_under_the_kept_name_is_neither_overwritten_nor_taken_for_the_original(
+    root: Path, state: Path
+) -> None:
+    intent = displaced(root, state)
+    assert intent.keep is not None
+    stranger = root / ".imgoptd" / "undo" / os.fsdecode(intent.keep.name)
+    stranger.write_bytes(NEWER)
+    with Folder(os.fsencode(root)) as folder:
+        done = recover(folder, intent, os.fsencode(state))
+    assert not done.settled and "move it away" in done.sentence
+    assert stranger.read_bytes() == NEWER
+    assert seen(root / os.fsdecode(intent.temp_name)).content == OLD
+
+
+def test_a_kept_name_that_names_nothing_is_found_empty(tmp_path: Path) -> None:
+    fd = os.open(tmp_path, os.O_PATH)
+    try:
+        assert find_kept(fd, b"nothing") is None
+        (tmp_path / "folder").mkdir()
+        assert find_kept(fd, b"folder") is None
+    finally:
+        os.close(fd)
