@@ -8,6 +8,7 @@
 | POST /v1/wait | {"paths": [P, ...], "timeout_s": 5} | {"files": [...]} once each is finished, or at the timeout |
 | GET /v1/qshape | | {"ages_s": [...], "folders": [...]}: what waits, by folder and age |
 | POST /v1/retry | {"paths": [P, ...]} or {"failed": true} | {"files": [...], "queued": n} |
+| POST /v1/restore | {"paths": [P, ...], "since_s": 7200, "folders": [P], "force": false} | {"files": [...]} |
 | POST /v1/reload | | {"ok": true, "changes": [...]} |
 
 P is an absolute path, its bytes percent-encoded (RFC 3986), since a path need not be text. In answers a path is a JSON
@@ -116,6 +117,13 @@ class Backend(Protocol):
         None asks for all that are quarantined, deferred or held. Raises NotWatched or NotSeen before anything is done.
         """
 
+    async def restore(
+        self, paths: Sequence[bytes], since_s: float | None, folders: Sequence[bytes], force: bool
+    ) -> list[dict[str, Any]]:
+        """Bring originals back: those of the paths, and with `since_s` all that were kept in that time (seconds), below
+        one of the folders if any is named. {path, restored, reason, detail, bytes} of each. Raises NotWatched at once.
+        """
+
     async def reload(self) -> dict[str, Any]:
         """ok, changes (sentences), error (a sentence; empty when ok), generation."""
 
@@ -135,6 +143,7 @@ class Control:
         self._inode = (0, 0)
         self._waits: set[asyncio.Future[list[dict[str, Any]]]] = set()
         self._reloading: asyncio.Future[dict[str, Any]] | None = None
+        self._restoring: set[asyncio.Future[list[dict[str, Any]]]] = set()
 
     async def start(self) -> None:
         """Listen. Raises ControlSocketError."""
@@ -169,6 +178,7 @@ class Control:
         application.router.add_post("/v1/wait", self._wait)
         application.router.add_get("/v1/qshape", self._qshape)
         application.router.add_post("/v1/retry", self._retry)
+        application.router.add_post("/v1/restore", self._restore)
         application.router.add_post("/v1/reload", self._reload)
         return application
 
@@ -204,6 +214,13 @@ class Control:
     async def _retry(self, request: web.Request) -> web.StreamResponse:
         return _answer(await self._backend.retry(_retry_arguments(await request.read())))
 
+    async def _restore(self, request: web.Request) -> web.StreamResponse:
+        # A client that leaves cancels its request; what it asked for is done all the same.
+        restoring = asyncio.ensure_future(self._backend.restore(*_restore_arguments(await request.read())))
+        self._restoring.add(restoring)
+        restoring.add_done_callback(self._restoring.discard)
+        return _answer({"files": await asyncio.shield(restoring)})
+
     async def _reload(self, _request: web.Request) -> web.StreamResponse:
         # A client that leaves cancels its request, but must not leave a configuration half swapped.
         self._reloading = asyncio.ensure_future(self._backend.reload())
@@ -225,7 +242,31 @@ class Control:
             return _error(500, "internal", f"{type(error).__name__}: {error}", "see the daemon's log; please report it")
 
 
-def _arguments(body: bytes, mend: str) -> dict[str, Any]:
+def _wait_arguments(body: bytes) -> tuple[list[bytes], float | None]:
+    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"], "timeout_s": 5}'
+    arguments = _object(body, mend)
+    return _some_paths(arguments, mend), _seconds(arguments, "timeout_s", mend)
+
+
+def _retry_arguments(body: bytes) -> list[bytes] | None:
+    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"]} or {"failed": true}'
+    arguments = _object(body, mend)
+    return None if arguments.get("failed") is True else _some_paths(arguments, mend)
+
+
+def _restore_arguments(body: bytes) -> tuple[list[bytes], float | None, list[bytes], bool]:
+    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"]} or {"since_s": 7200}'
+    arguments = _object(body, mend)
+    paths, since_s = _paths(arguments, "paths", mend), _seconds(arguments, "since_s", mend)
+    if not paths and since_s is None:
+        raise ControlError("neither paths nor since_s says what to restore", mend)
+    force = arguments.get("force", False)
+    if not isinstance(force, bool):
+        raise ControlError("force is neither true nor false", mend)
+    return paths, since_s, _paths(arguments, "folders", mend), force
+
+
+def _object(body: bytes, mend: str) -> dict[str, Any]:
     try:
         arguments = json.loads(body)
     except ValueError as error:
@@ -235,28 +276,25 @@ def _arguments(body: bytes, mend: str) -> dict[str, Any]:
     return arguments
 
 
-def _paths(arguments: dict[str, Any], mend: str) -> list[bytes]:
-    paths = arguments.get("paths")
-    if not isinstance(paths, list) or not paths or not all(isinstance(path, str) for path in paths):
+def _some_paths(arguments: dict[str, Any], mend: str) -> list[bytes]:
+    paths = _paths(arguments, "paths", mend)
+    if not paths:
         raise ControlError("paths is no list of percent-encoded paths", mend)
+    return paths
+
+
+def _paths(arguments: dict[str, Any], key: str, mend: str) -> list[bytes]:
+    paths = arguments.get(key, [])
+    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
+        raise ControlError(f"{key} is no list of percent-encoded paths", mend)
     return [_path(path) for path in paths]
 
 
-def _retry_arguments(body: bytes) -> list[bytes] | None:
-    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"]} or {"failed": true}'
-    arguments = _arguments(body, mend)
-    return None if arguments.get("failed") is True else _paths(arguments, mend)
-
-
-def _wait_arguments(body: bytes) -> tuple[list[bytes], float | None]:
-    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"], "timeout_s": 5}'
-    arguments = _arguments(body, mend)
-    paths, timeout_s = _paths(arguments, mend), arguments.get("timeout_s")
-    if timeout_s is not None and (
-        isinstance(timeout_s, bool) or not isinstance(timeout_s, int | float) or not timeout_s >= 0
-    ):
-        raise ControlError("timeout_s is no number of seconds", mend)
-    return paths, timeout_s
+def _seconds(arguments: dict[str, Any], key: str, mend: str) -> float | None:
+    value = arguments.get(key)
+    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
+        return value
+    raise ControlError(f"{key} is no number of seconds", mend)
 
 
 def _path(encoded: str) -> bytes:

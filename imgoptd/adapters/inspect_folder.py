@@ -18,6 +18,7 @@ from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.look import leased_stat
 from imgoptd.adapters.replace.attributes import can_keep_owner
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names
+from imgoptd.adapters.replace.places import OURS, UNDO, open_place
 from imgoptd.config.schema import Watch
 from imgoptd.core.model import Lease
 from imgoptd.core.text import show_bytes, show_path
@@ -65,6 +66,8 @@ def inspect_folder(watch: Watch) -> tuple[list[Finding], Survey]:
         return findings, Survey()
     _space(watch, report)
     _abilities(watch, report)
+    if watch.settings.keep_original:
+        _undo(watch, report)
     survey = _survey(watch)
     _owners(survey, report)
     return findings, survey
@@ -109,6 +112,23 @@ def _usable(watch: Watch, report: Report) -> bool:
         report(Level.WARNING, f"cannot be opened: {error.strerror}", "mend its rights")
         return False
     return True
+
+
+def _undo(watch: Watch, report: Report) -> None:
+    """Where originals will be kept. Nothing is made here."""
+    where = watch.path + b"/" + OURS + b"/" + UNDO
+    try:
+        with Folder(watch.path) as folder:
+            os.close(open_place(folder, b""))
+    except FileNotFoundError:
+        pass  # made when the first original is kept
+    except OSError as error:
+        said = error.strerror or str(error)
+        sentence = f"originals cannot be kept in {show_path(where)} ({said}): they are copied to state_dir"
+        report(Level.WARNING, sentence, "move away what stands there, so that keeping one is a rename")
+        return
+    space = os.statvfs(watch.path)
+    report(Level.OK, f"originals are kept in {show_path(where)}, {show_bytes(space.f_bavail * space.f_frsize)} free")
 
 
 def _space(watch: Watch, report: Report) -> None:

@@ -137,8 +137,8 @@ class Store:
         """Remove the rows and steps of files that have vanished, in one transaction; how many went.
 
         Only what was skipped goes: a receipt proves what is a result of ours, an intent what is still to be put right,
-        and an original may be kept of it. What stood there before the folder was watched stays known, too: it may come back (a disk that is
-        mounted again, say), and would then be taken for new.
+        and an original may be kept of it. What stood there before the folder was watched stays known, too: it may come
+        back (a disk that is mounted again, say), and would then be taken for new.
         """
         with self._transaction():
             return sum(self._forget(ref) for ref in refs)

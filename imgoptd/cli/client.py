@@ -57,6 +57,19 @@ class Client:
         encoded = None if paths is None else [quote_from_bytes(path) for path in paths]
         return self._ask("POST", "/v1/retry", {"failed": True} if encoded is None else {"paths": encoded})
 
+    def restore(
+        self, paths: list[bytes], since_s: float | None, folders: list[bytes], force: bool
+    ) -> list[dict[str, Any]]:
+        """What became of each file; with many of them it may take long."""
+        body = {
+            "paths": [quote_from_bytes(path) for path in paths],
+            "since_s": since_s,
+            "folders": [quote_from_bytes(folder) for folder in folders],
+            "force": force,
+        }
+        files: list[dict[str, Any]] = self._ask("POST", "/v1/restore", body, None)["files"]
+        return files
+
     def reload(self) -> dict[str, Any]:
         return self._ask("POST", "/v1/reload")
 

@@ -45,6 +45,10 @@ def status_screen(status: Mapping[str, Any]) -> list[str]:
         lines.append(_row("all time", _counts(_part(total, "counts") or total, _part(total, "bytes") or total)))
     if _free(_part(status, "store"), "trouble"):
         lines.append(_row("TROUBLE", _free(_part(status, "store"), "trouble")))
+    undo = _part(status, "undo")
+    if undo.get("files"):
+        kept = f"{_number(undo, 'files')} originals kept, {_bytes(undo, 'bytes')} of {_bytes(undo, 'max_bytes')}"
+        lines.append(_row("undo", kept))
     for folder in status.get("folders") or ():
         if folder.get("trouble"):
             lines.append(_row("TROUBLE", one_line(str(folder["trouble"]))))
@@ -103,6 +107,10 @@ def retry_lines(answer: Mapping[str, Any]) -> list[str]:
 def why_timeline(life: Mapping[str, Any]) -> list[str]:
     """`imgoptctl why`: where the file stands, then each step with its local time."""
     lines = [path_text(life.get("path", "")), f"  {_standing(life)}"]
+    until = life.get("kept_until")
+    if isinstance(until, int | float):
+        date = time.strftime("%Y-%m-%d %H:%M", time.localtime(until))
+        lines.append(f"  the original is kept until {date}: imgoptctl restore brings it back")
     day = ""
     for step in life.get("steps") or []:
         when = time.localtime(float(step.get("time") or 0))
@@ -119,6 +127,13 @@ def wait_line(file: Mapping[str, Any]) -> str:
     if file.get("finished") is False:
         reason = "; ".join(part for part in ("not finished when the time was over", reason) if part)
     return f"{_word(file, 'state'):<12} {path_text(file.get('path', ''))}" + (f"  ({reason})" if reason else "")
+
+
+def restore_line(file: Mapping[str, Any]) -> str:
+    """`imgoptctl restore`: one file."""
+    word = "restored" if file.get("restored") else "left"
+    reason = ": ".join(part for part in (_free(file, "reason"), _free(file, "detail")) if part)
+    return f"{word:<12} {path_text(file.get('path', ''))}" + (f"  ({reason})" if reason else "")
 
 
 def reload_lines(answer: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from imgoptd.cli import ctl_qshape, ctl_reload, ctl_retry, ctl_status, ctl_wait, ctl_why, ctl_workers
+from imgoptd.cli import ctl_qshape, ctl_reload, ctl_restore, ctl_retry, ctl_status, ctl_wait, ctl_why, ctl_workers
 from imgoptd.cli.client import DEFAULT_SOCKET, Client, ControlFailure
 
 
@@ -29,6 +29,7 @@ COMMANDS: dict[str, Command] = {
     "why": ctl_why,
     "wait": ctl_wait,
     "retry": ctl_retry,
+    "restore": ctl_restore,
     "reload": ctl_reload,
 }
 

@@ -80,12 +80,13 @@ def loads(content: str, source: Path, base: Path | None = None) -> Config:
     daemon = _daemon(top.table("daemon"), folder)
     profiles = _profiles(top.table("profile"))
     _metrics(top.table("metrics"))
+    undo = _undo(top.table("undo"))
     config = Config(
         source=source,
         daemon=daemon,
         workers=_workers(top.table("workers")),
-        undo=_undo(top.table("undo")),
-        watches=tuple(_watch(table, folder, profiles) for table in _watch_tables(top)),
+        undo=undo,
+        watches=tuple(_watch(table, folder, profiles, undo) for table in _watch_tables(top)),
     )
     _check_overlaps(config)
     return config
@@ -198,10 +199,9 @@ def _memory_budget(value: object) -> MemoryBudget:
 def _undo(table: Table) -> UndoSection:
     table.only(("keep", "lossless", "max_size"))
     default = UndoSection()
-    if table.take("lossless", boolean, default.lossless):
-        table.fail("lossless", f"copies of originals are not kept yet: {ONLY_LOSSLESS}", "remove it")
     return UndoSection(
         keep_s=table.take("keep", _time(0.0, LONGEST_S), default.keep_s),
+        lossless=table.take("lossless", boolean, default.lossless),
         max_size_bytes=table.take("max_size", units.size, default.max_size_bytes),
     )
 
@@ -269,7 +269,7 @@ def _watch_table(source: Path, number: int, values: dict[str, Any]) -> Table:
     return Table(source, f"watch {quoted(path) if isinstance(path, str) else number}", values, separator=" ")
 
 
-def _watch(table: Table, folder: _Base, profiles: tuple[str, ...]) -> Watch:
+def _watch(table: Table, folder: _Base, profiles: tuple[str, ...], undo: UndoSection) -> Watch:
     table.only(WATCH_KEYS)
     default = Watch(path=b"")
     if table.take("mode", choice("replace", "output"), "replace") != "replace":
@@ -298,7 +298,7 @@ def _watch(table: Table, folder: _Base, profiles: tuple[str, ...]) -> Watch:
         min_saving=min_saving,
         companions=table.take("companions", choice("leave", "optimize"), default.companions),
         hard_links=table.take("hard_links", choice("leave", "part"), default.hard_links),
-        settings=JobSettings(profile=profile, min_saving=min_saving),
+        settings=JobSettings(profile, min_saving, keep_original=undo.lossless and undo.keep_s > 0),
     )
 
 

@@ -38,8 +38,11 @@ class WorkersSection:
 @dataclass(frozen=True, slots=True)
 class UndoSection:
     keep_s: float = 30 * 86400.0
+    """0: none is kept."""
     lossless: bool = False
+    """Keep originals of lossless results, too."""
     max_size_bytes: int = 10 << 30
+    """Jobs that must keep an original wait beyond it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,7 @@ from imgoptd.core.model import FileRecord, FileRef, JobState
 from imgoptd.core.shape import AGES_S, shape
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.undo import Undo
 
 RESTING = frozenset({JobState.DONE, JobState.SKIPPED, JobState.QUARANTINED, JobState.HELD, JobState.DEFERRED})
 WAIT_PAUSE_S = 0.05
@@ -36,6 +37,7 @@ class Backend:
         engine: Engine,
         store: StoreThread,
         folders: Folders,
+        undo: Undo,
         *,
         post: Callable[[e.Event], None],
         reload: Callable[[], Awaitable[dict[str, Any]]],
@@ -46,6 +48,7 @@ class Backend:
         self._store = store
         self._folders = folders
         self._post = post
+        self._undo = undo
         self._reload = reload
         self._store_trouble = store_trouble
         self._waiting: set[asyncio.Event] = set()
@@ -107,6 +110,11 @@ class Backend:
                 "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
             },
             "store": {"trouble": self._store_trouble()},
+            "undo": {
+                "files": engine.jobs.undo.files,
+                "bytes": engine.jobs.undo.bytes,
+                "max_bytes": engine.jobs.undo.max_bytes,
+            },
             "folders": self._folders.shown(),
             "breakers": self._breakers(),
         }
@@ -220,6 +228,7 @@ class Backend:
             if ignored is None:
                 raise NotSeen(path)
             state, reason, detail = JobState.SKIPPED, "excluded", f"the folder's rules leave it alone: {ignored}"
+        kept = await self._undo.kept_of(ref)
         facts = record.facts if record else None
         return {
             "path": path,
@@ -234,6 +243,7 @@ class Backend:
             "width": facts.width if facts else 0,
             "height": facts.height if facts else 0,
             "estimate": _estimate(self._engine.jobs.by_ref.get(ref)),
+            "kept_until": kept[0][0] + self._undo.keep_s if kept else None,
             "steps": [{"time": time_s, "step": step, "text": text} for time_s, step, text in steps],
         }
 
@@ -269,6 +279,15 @@ class Backend:
 
     async def reload(self) -> dict[str, Any]:
         return await self._reload()
+
+    async def restore(
+        self, paths: Sequence[bytes], since_s: float | None, folders: Sequence[bytes], force: bool
+    ) -> list[dict[str, Any]]:
+        files = [(self._watched(path), path) for path in paths]
+        if since_s is not None:
+            named = {ref for ref, _ in files}
+            files += [(ref, ref.full) for ref in await self._undo.since(since_s, folders) if ref not in named]
+        return await self._undo.bring_back(files, force=force)
 
     async def _answers(self, files: Sequence[tuple[FileRef, bytes]]) -> list[dict[str, Any]]:
         records = await self._store.files([ref for ref, _ in files])

@@ -19,7 +19,7 @@ from imgoptd.adapters.watcher import Trouble, Watcher, WatchError
 from imgoptd.config.rules import PathRules
 from imgoptd.config.schema import Watch
 from imgoptd.core import events as e
-from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind, Intent
+from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind
 from imgoptd.core.text import show_path
 from imgoptd.daemon.patience import patiently
 from imgoptd.daemon.scans import Scans
@@ -48,6 +48,7 @@ class Folders:
         watcher: Watcher | None,
         has_room: Callable[[], bool],
         patient: bool = True,
+        unfinished: Unfinished,
     ) -> None:
         """`watcher` is None where the folders are only scanned. `has_room`: may a scan bring in more candidates now?
 
@@ -59,7 +60,7 @@ class Folders:
         self._log = log
         self._watcher = watcher
         self._roots: dict[bytes, Watched] = {}
-        self._unfinished = Unfinished(store, log, self._in_thread, self._place)
+        self._unfinished = unfinished
         self._changing = asyncio.Lock()
         """Arming and letting go: a reload and the regular check would stumble over each other."""
         self._scans = Scans(
@@ -212,7 +213,7 @@ class Folders:
         self._post(e.FolderFound(known.watch.path))
         if known.trouble:
             self._found(known)
-        await self.finish_replaces(self._unfinished.of(known.watch.path))
+        await self.finish(self._unfinished.below(known.watch.path))
         known.baseline_ns = None
         if not await patiently(lambda: self._store.has_baseline(known.watch.path), self._log):
             known.baseline_ns = since_ns
@@ -256,25 +257,14 @@ class Folders:
         self._log.say("folder-found", text, 5, ROOT=show_path(known.watch.path))
         known.trouble = ""
 
-    # ---- replaces that were interrupted -----------------------------------------------------------------------------
+    # ---- what was interrupted ---------------------------------------------------------------------------------------
 
-    def keep_unfinished(self, intent: Intent) -> None:
-        """As in Unfinished."""
-        self._unfinished.keep(intent)
+    async def finish(self, refs: Sequence[FileRef]) -> dict[FileRef, str]:
+        """Put the names of interrupted replaces and restores right; those that cannot be now, with the reason."""
+        return await self._unfinished.finish(refs, self.folder, self._profile)
 
-    async def finish_replaces(self, refs: Sequence[FileRef]) -> dict[FileRef, str]:
-        """As in Unfinished."""
-        return await self._unfinished.finish(refs)
-
-    async def load_intents(self) -> int:
-        """As in Unfinished."""
-        return await self._unfinished.load()
-
-    def _place(self, root: bytes) -> tuple[Folder, str] | None:
-        known = self._roots.get(root)
-        if known is None or known.folder is None:
-            return None
-        return known.folder, known.watch.settings.profile
+    def _profile(self, root: bytes) -> str:
+        return self._roots[root].watch.settings.profile
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)

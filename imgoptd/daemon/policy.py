@@ -29,6 +29,7 @@ def configured(config: Config, generation: int, limits: Limits, *, once: bool = 
         most,
         workers.job_timeout_s,
         budget_bytes(workers.memory_budget, limits),
+        undo_max_bytes=config.undo.max_size_bytes,
         patient=not once,
     )
 

@@ -26,13 +26,15 @@ from imgoptd.config.schema import Config
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
-from imgoptd.core.model import JobState
-from imgoptd.core.text import show_bytes, show_path
+from imgoptd.core.text import show_path
 from imgoptd.daemon.backend import Backend
 from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.loop import Loop
 from imgoptd.daemon.policy import configured
 from imgoptd.daemon.supervisor import Supervisor
+from imgoptd.daemon.undo import Undo
+from imgoptd.daemon.unfinished import Unfinished
+from imgoptd.daemon.words import exit_status_once, goodbye, greeting
 
 CANDIDATES_MOST, EVENTS_MOST = 20_000, 64
 """A scan waits while more files than this are being looked at or are queued unprobed, or more events wait."""
@@ -113,8 +115,10 @@ class Service:
             finally:
                 await self._end(control)
         self._supervisor.close()
-        self._say_goodbye()
-        return self._exit_status()
+        self._log.say("stop", goodbye(self._engine), 5)
+        if not self._once:
+            return 0
+        return exit_status_once(self._engine, begun=self._begun, troubled=bool(self._folders.troubles()))
 
     def _wake_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """What the watcher's threads call when they have heard something."""
@@ -125,8 +129,10 @@ class Service:
         return wake
 
     def _wire(self, tasks: asyncio.TaskGroup, store: StoreThread) -> None:
+        post, state_dir = self._turns.post, os.fsencode(self._config.daemon.state_dir)
+        self._unfinished = Unfinished(post, self._edge, store, self._log, state_dir)
         self._folders = Folders(
-            self._turns.post,
+            post,
             tasks,
             self._edge,
             store=store,
@@ -134,9 +140,14 @@ class Service:
             watcher=self._watcher,
             has_room=lambda: self._engine.unfinished() < CANDIDATES_MOST and self._turns.waiting < EVENTS_MOST,
             patient=not self._once,
+            unfinished=self._unfinished,
         )
+        self._undo = Undo(
+            post, self._edge, engine=self._engine, store=store, folders=self._folders, unfinished=self._unfinished,
+            log=self._log, state_dir=state_dir, keep_s=self._config.undo.keep_s,
+        )  # fmt: skip
         self._supervisor = Supervisor(
-            self._turns.post,
+            post,
             tasks,
             self._edge,
             store=store,
@@ -144,13 +155,16 @@ class Service:
             folders=self._folders,
             log=self._log,
             sensors=self._sensors,
-            spool_dir=os.fsencode(self._config.daemon.state_dir),
+            spool_dir=state_dir,
+            unfinished=self._unfinished,
+            undo=self._undo,
         )
         self._backend = Backend(
             self._engine,
             store,
             self._folders,
-            post=self._turns.post,
+            self._undo,
+            post=post,
             reload=self.reload,
             store_trouble=lambda: self._turns.store_trouble,
         )
@@ -164,7 +178,9 @@ class Service:
                 extending.cancel()
         self._begun = True
         self._turns.post(e.Tick())
-        await self._folders.watch_over()
+        async with asyncio.TaskGroup() as both:
+            both.create_task(self._undo.sweep_forever())
+            both.create_task(self._folders.watch_over())
 
     # ---- the way in -------------------------------------------------------------------------------------------------
 
@@ -173,26 +189,19 @@ class Service:
         post = self._turns.post
         self._supervisor.sense()
         post(self._configured())
-        intents = await self._folders.load_intents()
+        await self._undo.count()
+        interrupted = await self._unfinished.load()
         await self._folders.apply(self._config.watches)
         self._backend.totals = await store.totals()
         # After the folders put interrupted replaces right: what is finished now is no job any more.
         unfinished = await store.unfinished()
         for record in unfinished:
             post(e.Recovered(record))
-        if unfinished or intents:
-            text = f"the last run left {len(unfinished)} files to do and {intents} replaces to put right"
-            self._log.say("recovery", text, 5, JOBS=len(unfinished), INTENTS=intents)
-        self._log.say("start", self._greeting(), 5)
+        if unfinished or interrupted:
+            text = f"the last run left {len(unfinished)} files to do and {interrupted} replaces to put right"
+            self._log.say("recovery", text, 5, JOBS=len(unfinished), INTENTS=interrupted)
+        self._log.say("start", greeting(self._config.watches, once=self._once), 5)
         notify.ready(self._backend.summary())
-
-    def _greeting(self) -> str:
-        if self._once:
-            return f"optimising what stands in {self._folder_names()}"
-        return f"ready: drop images into {self._folder_names()}"
-
-    def _folder_names(self) -> str:
-        return ", ".join(f"{show_path(watch.path)} ({watch.profile})" for watch in self._config.watches)
 
     def _configured(self) -> e.Configured:
         return configured(self._config, self._generation, self._sensors.limits(), once=self._once)
@@ -290,6 +299,7 @@ class Service:
         self._config = new
         self._generation += 1
         self._pool.nice = new.workers.nice
+        self._undo.keep_s = new.undo.keep_s
         self._turns.post(self._configured())
         await self._folders.apply(new.watches)
         for record in await self._store.unfinished():
@@ -309,28 +319,6 @@ class Service:
         self._folders.close()
         self._supervisor.give_up()
         await self._pool.close()
-
-    def _say_goodbye(self) -> None:
-        counts = self._engine.story.counts
-        saved = show_bytes(counts["bytes_before"] - counts["bytes_after"])
-        parts = [f"{counts[JobState.DONE]} done", f"{counts[JobState.SKIPPED]} skipped"]
-        jobs = self._engine.jobs
-        others = {
-            "quarantined": counts[JobState.QUARANTINED],
-            "deferred": self._engine.deferred(),
-            "held": len(jobs.held),
-        }
-        parts += [f"{number} {name}" for name, number in others.items() if number]
-        text = f"stopped: {', '.join(parts)}, {saved} saved"
-        self._log.say("stop", text, 5)
-
-    def _exit_status(self) -> int:
-        if not self._once:
-            return 0
-        engine = self._engine
-        quarantined = engine.story.counts[JobState.QUARANTINED]
-        left = engine.unfinished() or not self._begun
-        return 1 if quarantined or engine.deferred() or left or self._folders.troubles() else 0
 
 
 def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | None = None) -> int:

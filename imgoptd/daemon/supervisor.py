@@ -25,10 +25,12 @@ from imgoptd.adapters.troubles import reason_of
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.intake import counts_what_lies_around
-from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, Look
+from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, KeptAt, Look
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.patience import patiently
+from imgoptd.daemon.undo import Undo
+from imgoptd.daemon.unfinished import Unfinished
 from imgoptd.wire.messages import OptimizeTask
 
 LOOKS_AT_ONCE = 128
@@ -52,6 +54,8 @@ class Supervisor:
         log: Log,
         sensors: Sensors,
         spool_dir: bytes,
+        unfinished: Unfinished,
+        undo: Undo,
     ) -> None:
         """`edge`: the threads in which calls that may block are made."""
         self._post = post
@@ -65,6 +69,8 @@ class Supervisor:
         self._spool_dir = spool_dir
         self._listings = Listings()
         self._companions = Companions(self._listings)
+        self._unfinished = unfinished
+        self._undo = undo
         self._open: dict[FileRef, swap.OpenJob] = {}
         """The descriptors of each job from its start to its end."""
         self._running: set[asyncio.Task[None]] = set()
@@ -84,12 +90,16 @@ class Supervisor:
                     probes[worker].append(action)
                 case c.SendJob():
                     self._begin(self._send_job(action))
-                case c.Prepare(ref, size):
-                    self._begin(self._prepare(ref, size))
+                case c.Prepare():
+                    self._begin(self._prepare(action))
                 case c.Exchange():
                     self._begin(self._exchange(action))
                 case c.Discard(ref):
                     self._close(ref)
+                case c.Restore(kept):
+                    self._begin(self._undo.restore(kept))
+                case c.AnswerRestore():
+                    self._undo.answer(action)
                 case c.StartWorker(worker):
                     self._pool.start(worker)
                 case c.RetireWorker(worker):
@@ -131,7 +141,7 @@ class Supervisor:
 
     async def _look(self, commands: Sequence[c.LookAt]) -> None:
         refs = [command.ref for command in commands]
-        unsettled = await self._folders.finish_replaces(refs)
+        unsettled = await self._folders.finish(refs)
         looks = await self._in_thread(lambda: [self._look_at(one, unsettled.get(one.ref)) for one in commands])
         known = await patiently(lambda: self._store.files(refs), self._log)
         asked = [
@@ -235,29 +245,35 @@ class Supervisor:
         self._refuse_companion(command.ref)
         job = swap.open_job(folder, command.ref.path, command.identity, self._spool_dir)
         try:
-            return job, sha256_of(job.input_fd)
+            job.sha256 = sha256_of(job.input_fd)
+            return job, job.sha256
         except BaseException:
             job.close()
             raise
 
     # ---- replacing --------------------------------------------------------------------------------------------------
 
-    async def _prepare(self, ref: FileRef, size_bytes: int) -> None:
+    async def _prepare(self, command: c.Prepare) -> None:
+        ref = command.ref
         job = self._open.get(ref)
         if job is None:
             self._replace_failed(ref, _LOST)
             return
-        result = await self._in_thread(lambda: self._guarded(ref, self._prepare_job, ref, job, size_bytes))
-        if isinstance(result, Failure):
-            self._replace_failed(ref, result)
+        done = await self._in_thread(lambda: self._guarded(ref, self._prepare_all, job, command))
+        if isinstance(done, Failure):
+            self._replace_failed(ref, done)
         else:
-            self._post(e.Prepared(ref, result.temp_name, job.identity, result.result, result.sha256))
+            result, keep = done
+            self._post(e.Prepared(ref, result.temp_name, job.identity, result.result, result.sha256, keep))
 
-    def _prepare_job(self, ref: FileRef, job: swap.OpenJob, size_bytes: int) -> swap.PreparedResult:
-        ready = swap.prepare(job, size_bytes)
+    def _prepare_all(self, job: swap.OpenJob, command: c.Prepare) -> tuple[swap.PreparedResult, KeptAt | None]:
+        ref, keep = command.ref, None
+        if command.keep_original:
+            keep = swap.prepare_keeping(job, self._folders.held(ref.root), ref.path, self._spool_dir)
+        ready = swap.prepare(job, command.size_bytes)
         # After the long work and before anything is written down: a manifest may have come meanwhile.
         self._refuse_companion(ref)
-        return ready
+        return ready, keep
 
     def _refuse_companion(self, ref: FileRef) -> None:
         """Raise Refused if the file is to be left alone for the sake of others around it; and OSError."""
@@ -275,15 +291,16 @@ class Supervisor:
         done = await self._in_thread(lambda: self._guarded(intent.ref, swap.exchange, job, intent))
         if isinstance(done, Failure):
             if done.reason == swap.UNFINISHED:
-                self._folders.keep_unfinished(intent)
+                self._unfinished.keep_replace(intent)
             self._replace_failed(intent.ref, done)
         elif isinstance(done, swap.Materialised):
-            self._post(e.Prepared(intent.ref, intent.temp_name, intent.original, done.result, intent.result_sha256))
+            sha256, keep = intent.result_sha256, intent.keep
+            self._post(e.Prepared(intent.ref, intent.temp_name, intent.original, done.result, sha256, keep))
         else:
             self._close(intent.ref)
             if not done.atomic:
                 self._warn_not_atomic(intent.ref.root)
-            self._post(e.Exchanged(intent.ref, done.result))
+            self._post(e.Exchanged(intent.ref, done.result, done.kept))
 
     def _replace_failed(self, ref: FileRef, failure: Failure) -> None:
         self._close(ref)

@@ -1,85 +1,131 @@
-"""Replaces that were interrupted: their names are put right before anything else is done to the file."""
+"""Replaces and restores that were interrupted: their names are put right before their files are looked at."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any
+from typing import TypeVar
 
 from imgoptd.adapters import replace as swap
+from imgoptd.adapters import undo
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
-from imgoptd.core.model import FileRef, Intent
-from imgoptd.core.recovery import records_after
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.model import FileRef, Intent, Kept
+from imgoptd.core.recovery import records_after, records_after_restore
 from imgoptd.core.text import show_path
+
+T = TypeVar("T")
 
 
 class Unfinished:
     def __init__(
         self,
+        post: Callable[[e.Event], None],
+        edge: ThreadPoolExecutor,
         store: StoreThread,
         log: Log,
-        in_thread: Callable[[Callable[[], Any]], Awaitable[Any]],
-        place: Callable[[bytes], tuple[Folder, str] | None],
+        state_dir: bytes,
     ) -> None:
-        """`place`: the held folder of a root and the name of its profile, or None while it is out of reach."""
+        self._post = post
+        self._edge = edge
         self._store = store
         self._log = log
-        self._in_thread = in_thread
-        self._place = place
-        self._intents: dict[FileRef, Intent] = {}
+        self._state_dir = state_dir
+        self._replaces: dict[FileRef, Intent] = {}
+        self._restores: dict[FileRef, Kept] = {}
         self._finishing = asyncio.Lock()
         """One at a time puts names right: a folder that is found again and a look at a file of it may both want to."""
 
     async def load(self) -> int:
-        """Take in the replaces that were under way when the daemon last ended; they are put right as folders come."""
+        """Take in what was under way when the daemon last ended; how much that is."""
         intents = await self._store.intents()
-        self._intents.update({intent.ref: intent for intent in intents})
-        return len(intents)
+        self._replaces.update({intent.ref: intent for intent in intents})
+        restores = await self._store.kept(lambda rows: rows.restoring())
+        self._restores.update({kept.ref: kept for kept in restores})
+        return len(intents) + len(restores)
 
-    def keep(self, intent: Intent) -> None:
+    def keep_replace(self, intent: Intent) -> None:
         """The names of this replace could not be put right now; it is tried again before the file is next looked at."""
-        self._intents[intent.ref] = intent
+        self._replaces[intent.ref] = intent
 
-    def of(self, root: bytes) -> list[FileRef]:
-        return [ref for ref in self._intents if ref.root == root]
+    def keep_restore(self, kept: Kept) -> None:
+        self._restores[kept.ref] = kept
 
-    async def finish(self, refs: Sequence[FileRef]) -> dict[FileRef, str]:
-        """Put the names of interrupted replaces right, and make durable what came of them.
+    def below(self, root: bytes) -> list[FileRef]:
+        """The files of the watched folder with something left to be put right."""
+        return [ref for ref in self._replaces.keys() | self._restores.keys() if ref.root == root]
+
+    async def finish(
+        self, refs: Sequence[FileRef], folder_of: Callable[[bytes], Folder | None], profile_of: Callable[[bytes], str]
+    ) -> dict[FileRef, str]:
+        """Put the names right, and make durable what came of them.
 
         Returns those for which it could not be done now, with the reason.
         """
         unsettled: dict[FileRef, str] = {}
         for ref in refs:
-            if ref not in self._intents:
+            if ref not in self._replaces and ref not in self._restores:
                 continue
             async with self._finishing:
-                trouble = await self._finish(ref)
+                folder = folder_of(ref.root)
+                if folder is None:
+                    trouble = "its watched folder is out of reach"
+                else:
+                    trouble = await self._finish_replace(ref, folder, profile_of(ref.root))
+                    trouble = trouble or await self._finish_restore(ref, folder)
             if trouble:
                 self._log.say("warning", f"{show_path(ref.full)}: {trouble}", 4, PATH=show_path(ref.full))
                 unsettled[ref] = trouble
         return unsettled
 
-    async def _finish(self, ref: FileRef) -> str:
+    async def _finish_replace(self, ref: FileRef, folder: Folder, profile: str) -> str:
         """Empty when it is done; else why it could not be."""
-        intent = self._intents.get(ref)
+        intent = self._replaces.get(ref)
         if intent is None:
-            return ""  # done just before
-        place = self._place(ref.root)
-        if place is None:
-            return "its watched folder is out of reach"
-        folder, profile = place
-        recovery = await self._in_thread(partial(swap.recover, folder, intent))
+            return ""  # done just before, or never begun
+        recovery = await self._in_thread(partial(swap.recover, folder, intent, self._state_dir))
         if not recovery.settled:
-            return str(recovery.sentence)
+            return recovery.sentence
         known = await self._store.file(ref)
-        records = records_after(intent, known, recovery.finished, recovery.identity, recovery.sentence, profile)
+        records = records_after(
+            intent, known, recovery.finished, recovery.identity, recovery.sentence, profile, recovery.kept
+        )
+        if trouble := await self._commit(records):
+            return trouble  # to put the names right once more does no harm
+        del self._replaces[ref]
+        if recovery.kept is not None:
+            self._post(e.UndoChanged(1, recovery.kept.size))
+        return ""
+
+    async def _finish_restore(self, ref: FileRef, folder: Folder) -> str:
+        kept = self._restores.get(ref)
+        if kept is None:
+            return ""
+        recovery = await self._in_thread(partial(undo.recover_restore, folder, kept, self._state_dir))
+        if not recovery.settled:
+            return recovery.sentence
+        known = await self._store.file(ref)
+        records = records_after_restore(kept, known, recovery.still_kept, recovery.identity, recovery.sentence)
+        if trouble := await self._commit(records):
+            return trouble
+        del self._restores[ref]
+        if not recovery.still_kept:
+            self._post(e.UndoChanged(-1, -kept.identity.size))
+        return ""
+
+    async def _commit(self, records: Sequence[c.Record]) -> str:
+        """Empty when it is done; else why not."""
         try:
             await self._store.commit(records)
         except StoreError as error:
-            return str(error)  # to put the names right once more does no harm
-        del self._intents[ref]
+            return str(error)
         return ""
+
+    async def _in_thread(self, call: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._edge, call)

@@ -34,6 +34,7 @@ class Known:
         self.waiting, self.wait_cancelled = threading.Event(), threading.Event()
         self.reload_began, self.reload_ended, self.hold_reload = (threading.Event() for _ in range(3))
         self.hold_reload.set()
+        self.restore_asked: tuple[float | None, list[bytes], bool] | None = None
         self.reload_answer: dict[str, Any] = {"ok": True, "changes": ["watch /srv/a: priority 5 -> 3"], "error": ""}
 
     def status(self) -> dict[str, Any]:
@@ -73,6 +74,22 @@ class Known:
     async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
         files = [{"path": path, "queued": self._name(path) != b"busy"} for path in paths or ()]
         return {"files": files, "queued": 7 if paths is None else sum(bool(one["queued"]) for one in files)}
+
+    async def restore(
+        self, paths: Sequence[bytes], since_s: float | None, folders: Sequence[bytes], force: bool
+    ) -> list[dict[str, Any]]:
+        names = [self._name(path) for path in paths] + ([b"recent.jpg"] if since_s else [])
+        self.restore_asked = (since_s, list(folders), force)
+        return [
+            {
+                "path": self.root + b"/" + name,
+                "restored": name.startswith(b"recent"),
+                "reason": "" if name.startswith(b"recent") else "nothing-kept",
+                "detail": "",
+                "bytes": 7,
+            }
+            for name in names
+        ]
 
     async def reload(self) -> dict[str, Any]:
         self.reload_began.set()

@@ -19,9 +19,12 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.config.schema import Watch
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, Identity, ImageFacts, JobSettings
 from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.supervisor import Supervisor
+from imgoptd.daemon.undo import Undo
+from imgoptd.daemon.unfinished import Unfinished
 
 E = TypeVar("E")
 
@@ -40,7 +43,30 @@ class Bench:
         self.handed: dict[int, Sequence[int]] = {}
         self.log_fd = os.memfd_create("log")
         log = Log("text", stderr_fd=self.log_fd)
-        self.folders = Folders(self._post, tasks, edge, store=store, log=log, watcher=None, has_room=lambda: True)
+        state_dir = os.fsencode(state)
+        self.unfinished = Unfinished(self._post, edge, store, log, state_dir)
+        self.folders = Folders(
+            self._post,
+            tasks,
+            edge,
+            store=store,
+            log=log,
+            watcher=None,
+            has_room=lambda: True,
+            unfinished=self.unfinished,
+        )
+        self.engine = Engine()
+        self.undo = Undo(
+            self._post,
+            edge,
+            engine=self.engine,
+            store=store,
+            folders=self.folders,
+            unfinished=self.unfinished,
+            log=log,
+            state_dir=state_dir,
+            keep_s=3600.0,
+        )
         self.supervisor = Supervisor(
             self._post,
             tasks,
@@ -50,7 +76,9 @@ class Bench:
             folders=self.folders,
             log=log,
             sensors=Sensors(),
-            spool_dir=os.fsencode(state),
+            spool_dir=state_dir,
+            unfinished=self.unfinished,
+            undo=self.undo,
         )
 
     # ---- the pool ----

@@ -272,3 +272,31 @@ def test_the_command_loads_neither_aiohttp_nor_asyncio() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=30)
 
     assert done.stdout == "[]\n"
+
+
+def test_restore_takes_paths_or_a_time_and_says_of_each_file_what_became_of_it(server: Server, photos: Path) -> None:
+    named = imgoptctl(server.path, "restore", f"{photos}/a.jpg")
+    recent = imgoptctl(server.path, "restore", "--since", "2h", "--folder", str(photos), "--force", "--json")
+
+    assert (named.returncode, named.stdout) == (1, f"left         {photos}/a.jpg  (nothing-kept)\n")
+    assert recent.returncode == 0
+    assert json.loads(recent.stdout)[0]["restored"] is True
+    assert server.backend.restore_asked == (7200.0, [os.fsencode(photos)], True)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ([], "nothing says what to restore; name files, or write --since 2h"),
+        (["--folder", "/srv", "/srv/a.jpg"], "--folder goes with --since; write --since 2h --folder F, or name files"),
+        (["--since", "soon"], "'soon'"),
+        (["/etc/passwd"], "/etc/passwd: the path lies in no watched folder"),
+    ],
+)
+def test_a_restore_of_nothing_in_particular_is_refused_with_what_to_write(
+    server: Server, words: list[str], said: str
+) -> None:
+    done = imgoptctl(server.path, "restore", *words)
+
+    assert (done.returncode, done.stdout) == (2, "")
+    assert said in done.stderr

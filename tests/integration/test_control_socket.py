@@ -89,6 +89,26 @@ def test_a_wrong_question_is_answered_with_a_reason_and_a_sentence(
     "body",
     [
         b"",
+        b"{}",
+        b'{"paths": []}',
+        b'{"paths": ["a"]}',
+        b'{"paths": 1}',
+        b'{"since_s": "2h"}',
+        b'{"since_s": -1}',
+        b'{"since_s": 7200, "folders": "/srv"}',
+        b'{"since_s": 7200, "force": 1}',
+    ],
+)
+def test_a_restore_that_makes_no_sense_is_refused(server: Server, body: bytes) -> None:
+    status, answer = post(server, "/v1/restore", body)
+
+    assert (status, answer["error"]["reason"]) == (400, "bad-request")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
         b"{",
         b"[]",
         b'{"paths": []}',

@@ -160,7 +160,7 @@ def test_an_earlier_replace_that_is_not_settled_makes_the_file_unreadable_and_it
             # Its folder is missing, and the file was of another disk: perhaps one that is not mounted just now.
             intent = intent_of(root, b"disk/a.jpg", dev + 1)
             await remembered(bench.store, intent)
-            bench.folders.keep_unfinished(intent)
+            bench.unfinished.keep_replace(intent)
             for _ in range(2):
                 looked = await bench.look(b"disk/a.jpg")
                 assert looked.look.kind is FileKind.UNREADABLE
@@ -183,7 +183,7 @@ def test_a_replace_whose_end_cannot_be_stored_is_put_right_again_later(places: t
         async with supervised(root, state, Full) as bench:
             intent = intent_of(root, b"a.jpg", root.stat().st_dev)
             await remembered(bench.store, intent)
-            bench.folders.keep_unfinished(intent)
+            bench.unfinished.keep_replace(intent)
             bench.store.full = True
             looked = await bench.look(b"a.jpg")
             assert looked.look.kind is FileKind.UNREADABLE
@@ -204,8 +204,8 @@ def test_a_replace_is_put_right_once_although_two_ask_for_it(places: tuple[Path,
         async with supervised(root, state) as bench:
             intent = intent_of(root, b"a.jpg", root.stat().st_dev)
             await remembered(bench.store, intent)
-            bench.folders.keep_unfinished(intent)
-            asked = [bench.folders.finish_replaces([intent.ref]) for _ in range(3)]
+            bench.unfinished.keep_replace(intent)
+            asked = [bench.folders.finish([intent.ref]) for _ in range(3)]
             assert await asyncio.gather(*asked) == [{}, {}, {}]
             steps = [step for _, step, _ in await bench.store.history(intent.ref)]
             assert len(steps) == 1
@@ -221,7 +221,7 @@ def test_a_file_whose_folder_is_not_watched_any_more_is_not_looked_at(places: tu
         async with supervised(root, state) as bench:
             intent = intent_of(root, b"a.jpg", root.stat().st_dev)
             await remembered(bench.store, intent)
-            bench.folders.keep_unfinished(intent)
+            bench.unfinished.keep_replace(intent)
             await bench.folders.apply([])
             assert (await bench.look(b"a.jpg")).look.kind is FileKind.UNREADABLE
             assert await bench.store.intents() == [intent]

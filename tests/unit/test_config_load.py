@@ -124,6 +124,14 @@ def test_undo_may_be_switched_off() -> None:
     assert loads(f"{WATCH}[undo]\nkeep = 0\nmax_size = 0", SOURCE, BASE).undo == UndoSection(0.0, False, 0)
 
 
+@pytest.mark.parametrize(
+    ("section", "kept"), [("", False), ("lossless = true", True), ("lossless = true\nkeep = 0", False)]
+)
+def test_originals_of_lossless_results_are_kept_where_that_is_asked_for(section: str, kept: bool) -> None:
+    (watch,) = loads(f"[undo]\n{section}\n{WATCH}", SOURCE, BASE).watches
+    assert watch.settings.keep_original is kept
+
+
 def test_a_folder_beneath_one_that_is_not_recursive_may_be_watched() -> None:
     config = loads(f'{WATCH}recursive = false\n[[watch]]\npath = "/srv/a/b"\n', SOURCE, BASE)
     assert [watch.path for watch in config.watches] == [b"/srv/a", b"/srv/a/b"]
@@ -278,7 +286,6 @@ ERRORS = [
         '[profile.m]\nextends = "archive"\nmetadata = "strip"',
         f'profile.m.metadata = "strip": all metadata is kept: {LOSSLESS}; remove it',
     ),
-    ("[undo]\nlossless = true", f"undo.lossless = true: copies of originals are not kept yet: {LOSSLESS}; remove it"),
     (
         '[metrics]\nlisten = "127.0.0.1:9393"',
         'metrics.listen = "127.0.0.1:9393": this version has no status page and no metrics; remove it',

@@ -1,0 +1,123 @@
+"""Originals growing old, over a real store and real files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.model import FileKind, Kept, Restoring
+from tests.integration.supervising import Bench, supervised
+from tests.replacing import NEWER, OLD
+from tests.undoing import keep, kept_file
+
+Test = Callable[[Bench, Kept], Coroutine[Any, Any, None]]
+
+
+@pytest.fixture
+def places(tmp_path: Path) -> tuple[Path, Path]:
+    """The watched folder, with one file, and the state folder."""
+    made = (tmp_path / "watched", tmp_path / "state")
+    for folder in made:
+        folder.mkdir()
+    (made[0] / "a.jpg").write_bytes(OLD)
+    return made
+
+
+def with_kept(places: tuple[Path, Path], test: Test) -> None:
+    root, state = places
+
+    async def run() -> None:
+        async with supervised(root, state) as bench:
+            kept = keep(root, state)
+            await bench.store.commit([c.SaveKept(kept)])
+            await test(bench, kept)
+
+    asyncio.run(run())
+
+
+async def rows(bench: Bench) -> int:
+    files, _ = await bench.store.kept(lambda kept: kept.total())
+    return int(files)
+
+
+def test_what_is_younger_than_keep_stays_and_what_is_older_goes(places: tuple[Path, Path]) -> None:
+    async def test(bench: Bench, kept: Kept) -> None:
+        await bench.undo.count()
+        await bench.undo.sweep()
+        assert (await rows(bench), kept_file(kept, places[1]).exists()) == (1, True)
+        bench.undo.keep_s = -1.0  # as if two seconds had passed
+        await bench.undo.sweep()
+        assert (await rows(bench), kept_file(kept, places[1]).exists()) == (0, False)
+        assert bench.of(e.UndoChanged) == [e.UndoChanged(1, len(OLD)), e.UndoChanged(-1, -len(OLD))]
+
+    with_kept(places, test)
+
+
+def test_in_a_folder_that_is_watched_no_longer_originals_grow_old_too(places: tuple[Path, Path]) -> None:
+    async def test(bench: Bench, kept: Kept) -> None:
+        await bench.folders.apply([])
+        bench.undo.keep_s = -1.0
+        await bench.undo.sweep()
+        assert (await rows(bench), kept_file(kept, places[1]).exists()) == (0, False)
+
+    with_kept(places, test)
+
+
+def test_what_is_out_of_reach_is_kept_in_mind_until_it_is_back(places: tuple[Path, Path]) -> None:
+    root, state = places
+
+    async def test(bench: Bench, kept: Kept) -> None:
+        await bench.folders.apply([])
+        bench.undo.keep_s = -1.0
+        root.rename(root.parent / "unplugged")
+        await bench.undo.sweep()
+        assert await rows(bench) == 1
+        assert "tried again in an hour" in bench.said()
+        (root.parent / "unplugged").rename(root)
+        await bench.undo.sweep()
+        assert (await rows(bench), kept_file(kept, state).exists()) == (0, False)
+
+    with_kept(places, test)
+
+
+def test_a_file_that_is_not_what_was_kept_is_left_and_said_aloud(places: tuple[Path, Path]) -> None:
+    async def test(bench: Bench, kept: Kept) -> None:
+        kept_file(kept, places[1]).write_bytes(NEWER)
+        bench.undo.keep_s = -1.0
+        await bench.undo.sweep()
+        assert await rows(bench) == 0
+        assert kept_file(kept, places[1]).read_bytes() == NEWER
+        assert "is left: it is not the file that was kept" in bench.said()
+
+    with_kept(places, test)
+
+
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_an_original_on_a_disk_that_is_not_mounted_is_not_taken_for_gone(
+    places: tuple[Path, Path], interrupted: bool
+) -> None:
+    root, state = places
+
+    async def test(bench: Bench, kept: Kept) -> None:
+        kept_file(kept, state).rename(root / "elsewhere")
+        kept_file(kept, state).parent.rmdir()  # what the empty mount point looks like, but for its device number
+        other_disk = replace(kept, identity=kept.identity._replace(dev=kept.identity.dev + 1))
+        restoring = replace(other_disk, restoring=Restoring(b"", other_disk.identity))
+        await bench.store.commit([c.SaveKept(restoring if interrupted else other_disk)])
+        if interrupted:
+            bench.unfinished.keep_restore(restoring)
+            looked = await bench.look(b"a.jpg")
+            assert looked.look.kind is FileKind.UNREADABLE
+        else:
+            bench.undo.keep_s = -1.0
+            await bench.undo.sweep()
+        assert await rows(bench) == 1
+
+    with_kept(places, test)
