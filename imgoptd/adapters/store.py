@@ -2,7 +2,8 @@
 
 WAL with `synchronous=FULL`: a commit that returned survives a power cut, and one that did not return is there in full
 or not at all. Where the filesystem cannot do WAL, SQLite stays with its rollback journal: slower, as durable.
-One object, one thread; `store_thread.StoreThread` gives it to asyncio.
+Every row carries a checksum that is looked at whenever it is read (`store_tables`); what is lost as a whole is known by
+the seal (`store_seal`). One object, one thread; `store_thread.StoreThread` gives it to asyncio.
 """
 
 from __future__ import annotations
@@ -12,27 +13,33 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from imgoptd.adapters import store_files, store_kept
-from imgoptd.adapters.store_files import StoreError
+from imgoptd.adapters.store_check import READ_ERRORS
+from imgoptd.adapters.store_files import StoreDamaged, StoreError
+from imgoptd.adapters.store_opening import (
+    CHECKED_AT_ONCE_BYTES,
+    Opened,
+    all_in_database,
+    commits_of,
+    failed,
+    open_or_begin,
+)
+from imgoptd.adapters.store_questions import HISTORY_STEPS, TOTALS, Questions
 from imgoptd.adapters.store_rows import (
     FILE_COLUMNS,
-    INTENT_COLUMNS,
-    RECEIPT_COLUMNS,
+    UNSEEN,
     Known,
     clean,
-    digest,
-    file_from,
-    identity_from,
-    intent_from,
-    receipt_from,
     row_of,
     row_of_intent,
     row_of_receipt,
 )
-from imgoptd.adapters.store_schema import UNFINISHED, VERSION, migrate, version_of
+from imgoptd.adapters.store_seal import SealState
+from imgoptd.adapters.store_tables import COLUMNS, checksum, insert, sealed
 from imgoptd.core.commands import (
     AppendStep,
     BaselineTaken,
@@ -44,61 +51,81 @@ from imgoptd.core.commands import (
     SaveKept,
     SaveReceipt,
 )
-from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Receipt
+from imgoptd.core.model import FileRecord, FileRef, JobState, Receipt
 
-__all__ = ["Known", "Store", "StoreError"]
+__all__ = ["HISTORY_STEPS", "TOTALS", "Known", "Store", "StoreDamaged", "StoreError"]
 
-HISTORY_STEPS = 50
-"""Steps kept for each file: the last ones."""
-
-TOTALS = ("done", "skipped", "quarantined", "bytes_before", "bytes_after", "saved")
-
+_INSERT = {table: insert(table) for table in COLUMNS}
+_PUT = {table: insert(table, "INSERT OR REPLACE") for table in COLUMNS}
+_UPDATE_FILE = (
+    f"UPDATE file SET {', '.join(f'{column} = ?' for column in FILE_COLUMNS.split(', '))}, crc = ? WHERE id = ?"
+)
 _TRIM_EVERY_STEPS = 10
-_PAGE_ROWS = 500
-_LOG_LIMIT_BYTES = 64 << 20
 
 
-class Store:
-    """Made by `open`. Every method raises StoreError where SQLite fails."""
+class Store(Questions):
+    """Made by `open`. Every method raises StoreError where SQLite fails, StoreDamaged where that is for damage."""
 
-    def __init__(self, connection: sqlite3.Connection, lock: store_files.Lock, wall: Callable[[], float]) -> None:
-        self._connection = connection
+    def __init__(self, path: Path, opened: Opened, lock: store_files.Lock, wall: Callable[[], float]) -> None:
+        super().__init__(opened.connection)
+        self._keeper = opened.keeper
         self._lock = lock
         self._wall = wall
+        self.path = path
+        """Of the database."""
+        self._commits = commits_of(opened.connection)
         self._roots: dict[bytes, int] = {}
         self._closed = False
-        self.opened_fresh_because = ""
-        """Not empty where a damaged store was set aside and a new one begun: a sentence to be said aloud."""
+        self.opened_fresh_because = opened.rebuilt_because
+        """Not empty where a damaged store was set aside and rebuilt: a sentence to be said aloud."""
+        self.checked = opened.checked
+        """False for a large store: what was not read yet may still be damaged, and is to be checked while in use."""
 
     @classmethod
-    def open(cls, state_dir: Path, wall: Callable[[], float] = time.time) -> Store:
+    def open(
+        cls,
+        state_dir: Path,
+        wall: Callable[[], float] = time.time,
+        checked_at_once_bytes: int = CHECKED_AT_ONCE_BYTES,
+    ) -> Store:
         """Open or begin the store of the folder. `wall` gives wall-clock seconds since 1970.
 
-        A damaged store is set aside under another name, never removed. Raises StoreError where another daemon holds
-        the folder, where the store is of a newer version, and where the folder cannot be used.
+        A damaged store is set aside under another name, never removed, and what is sound in it is taken over. Raises
+        StoreError where another daemon holds the folder, where the store is of a newer version, and where the folder
+        cannot be used.
         """
         store_files.make_folder(state_dir)
         lock = store_files.Lock(state_dir)
         try:
-            connection, because = _open_or_begin(state_dir, wall)
+            opened = open_or_begin(state_dir, wall, checked_at_once_bytes)
+            return cls(state_dir / store_files.NAME, opened, lock, wall)
         except BaseException:
             lock.release()
             raise
-        store = cls(connection, lock, wall)
-        store.opened_fresh_because = because
-        return store
 
     def close(self) -> None:
         """Move the log into the database and let the folder go. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        try:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-        except sqlite3.Error:
-            pass  # the log keeps what could not be moved (a full disk, say), and the next start reads it
+        if all_in_database(self._connection) and self._put_seal(SealState.CLOSED):
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+            except sqlite3.Error:
+                pass  # the log is of no account any more
         self._connection.close()
+        if self._keeper.seal.log and not Path(f"{self.path}-wal").exists():
+            self._put_seal(SealState.CLOSED)  # what could not be moved just before could be moved in the end
+        self._keeper.close()
         self._lock.release()
+
+    def mark_damaged(self) -> None:
+        """Damage was found: the next opening rebuilds the store, even if it does not meet the damage."""
+        self._put_seal(SealState.DAMAGED)
+
+    def _put_seal(self, state: SealState) -> bool:
+        seal = self._keeper.seal
+        return seal.state is not SealState.DAMAGED and self._keeper.put(replace(seal, state=state))
 
     # ---- writing ----------------------------------------------------------------------------------------------------
 
@@ -110,23 +137,24 @@ class Store:
         with self._transaction():
             for record in records:
                 self._apply(record, totals)
-            for total in totals.items():
-                self._connection.execute(
-                    "INSERT INTO total VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = value + excluded.value",
-                    total,
-                )
+            for key, added in totals.items():
+                self._add_to_total(key, added)
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
+        commits = self._commits + 1
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield
+            self._put("meta", "commits", commits)
             self._connection.execute("COMMIT")
         except BaseException as error:
             self._roll_back()
-            if isinstance(error, sqlite3.Error):
-                raise _failed("written", error) from error
+            if isinstance(error, READ_ERRORS):
+                raise failed("written", error) from error
             raise
+        self._commits = commits
+        self._keeper.committed(commits)
 
     def _roll_back(self) -> None:
         self._roots.clear()  # it may name rows that are gone again
@@ -165,10 +193,7 @@ class Store:
             case AppendStep(ref, step, text):
                 self._append_step(self._file_id(ref), step, text)
             case SaveIntent(intent):
-                self._connection.execute(
-                    f"INSERT OR REPLACE INTO intent (file, {INTENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (self._file_id(intent.ref), *row_of_intent(intent)),
-                )
+                self._put("intent", self._file_id(intent.ref), *row_of_intent(intent))
             case DropIntent(ref):
                 self._connection.execute("DELETE FROM intent WHERE file = ?", (self._file_id(ref),))
             case SaveReceipt(receipt):
@@ -178,214 +203,68 @@ class Store:
             case DropKept(kept):
                 store_kept.drop(self._connection, kept)
             case BaselineTaken(root):
-                self._connection.execute("UPDATE root SET baseline = 1 WHERE id = ?", (self._root_id(root),))
+                number = self._root_id(root)
+                crc = checksum("root", number, root, 1)
+                self._connection.execute("UPDATE root SET baseline = 1, crc = ? WHERE id = ?", (crc, number))
 
     def _save_file(self, record: FileRecord, totals: Counter[str]) -> None:
         if record.state is JobState.SETTLING:
             raise ValueError("a settling file is not stored: after a restart it is looked at anew")
-        file = self._file_id(record.ref)
+        file, root = self._file_id(record.ref), self._root_id(record.ref.root)
         row = row_of(record)
         if record.state in (JobState.SKIPPED, JobState.QUARANTINED):
-            was = self._connection.execute("SELECT state, identity FROM file WHERE id = ?", (file,)).fetchone()
+            [was] = self._rows("file", "id = ?", file)
             # Another content that ends in the same state counts again, the same one does not.
-            totals[record.state.value] += was != row[:2]
-        assignments = ", ".join(f"{column} = ?" for column in FILE_COLUMNS.split(", "))
-        self._connection.execute(f"UPDATE file SET {assignments} WHERE id = ?", (*row, file))
+            totals[record.state.value] += was[3:5] != row[:2]
+        self._connection.execute(_UPDATE_FILE, (*sealed("file", file, root, record.ref.path, *row)[3:], file))
 
     def _append_step(self, file: int, step: str, text: str) -> None:
         last = self._connection.execute("SELECT max(seq) FROM step WHERE file = ?", (file,)).fetchone()[0]
         seq = (last or 0) + 1
-        self._connection.execute(
-            "INSERT INTO step VALUES (?, ?, ?, ?, ?)", (file, seq, self._wall_ms(), clean(step), clean(text))
-        )
+        self._insert("step", file, seq, self._wall_ms(), clean(step), clean(text))
         if seq % _TRIM_EVERY_STEPS == 0:
             self._connection.execute("DELETE FROM step WHERE file = ? AND seq <= ?", (file, seq - HISTORY_STEPS))
 
     def _save_receipt(self, receipt: Receipt, totals: Counter[str]) -> None:
-        self._connection.execute(
-            f"INSERT INTO receipt (file, wall_ms, {RECEIPT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (self._file_id(receipt.ref), self._wall_ms(), *row_of_receipt(receipt)),
-        )
+        file = self._file_id(receipt.ref)
+        self._insert("receipt", self._next_id("receipt"), file, self._wall_ms(), *row_of_receipt(receipt))
         totals["done"] += 1
         totals["bytes_before"] += receipt.bytes_before
         totals["bytes_after"] += receipt.bytes_after
         totals["saved"] += receipt.bytes_before - receipt.bytes_after
+
+    def _add_to_total(self, key: str, added: int) -> None:
+        before = sum(value for _, value in self._rows("total", "key = ?", key))
+        self._put("total", key, before + added)
 
     def _wall_ms(self) -> int:
         return round(self._wall() * 1000)
 
     def _root_id(self, root: bytes) -> int:
         if root not in self._roots:
-            self._connection.execute("INSERT OR IGNORE INTO root (path) VALUES (?)", (root,))
-            found = self._connection.execute("SELECT id FROM root WHERE path = ?", (root,)).fetchone()
-            self._roots[root] = found[0]
+            found = self._rows("root", "path = ?", root)
+            number = found[0][0] if found else self._next_id("root")
+            if not found:
+                self._insert("root", number, root, 0)
+            self._roots[root] = number
         return self._roots[root]
 
     def _file_id(self, ref: FileRef) -> int:
         """The file's key; a row that only names it is made where there is none."""
-        key = (self._root_id(ref.root), ref.path)
-        found = self._connection.execute("SELECT id FROM file WHERE root = ? AND path = ?", key).fetchone()
+        root = self._root_id(ref.root)
+        found = self._connection.execute("SELECT id FROM file WHERE root = ? AND path = ?", (root, ref.path)).fetchone()
         if found is not None:
             return int(found[0])
-        return self._connection.execute("INSERT INTO file (root, path) VALUES (?, ?)", key).lastrowid or 0
+        file = self._next_id("file")
+        self._insert("file", file, root, ref.path, *UNSEEN)
+        return file
 
-    # ---- reading ----------------------------------------------------------------------------------------------------
+    def _next_id(self, table: str) -> int:
+        return int(self._connection.execute(f"SELECT max(id) FROM {table}").fetchone()[0] or 0) + 1
 
-    def file(self, ref: FileRef) -> FileRecord | None:
-        """The row of the path, or None where its state was never saved."""
-        rows = self._of_file(f"SELECT {FILE_COLUMNS} FROM file WHERE id = ? AND state IS NOT NULL", ref)
-        return file_from(ref, rows[0]) if rows else None
+    def _insert(self, table: str, *row: Any) -> None:
+        self._connection.execute(_INSERT[table], sealed(table, *row))
 
-    def unfinished(self) -> Iterator[FileRecord]:
-        """Every file that is queued, active, deferred or held, in the order the store first heard of them.
-
-        Read in pages: commits may come in between, and memory holds one page.
-        """
-        last = 0
-        while True:
-            rows = self._query(
-                f"SELECT file.id, (SELECT path FROM root WHERE id = file.root), path, {FILE_COLUMNS} FROM file"
-                f" WHERE {UNFINISHED} AND id > ? ORDER BY id LIMIT {_PAGE_ROWS}",
-                (last,),
-            )
-            for row in rows:
-                yield file_from(FileRef(row[1], row[2]), row[3:])
-            if len(rows) < _PAGE_ROWS:
-                return
-            last = rows[-1][0]
-
-    def quarantined(self, after: int) -> list[tuple[int, FileRef]]:
-        """A page of the quarantined files behind the key `after` (0 at first), each with its key; empty at the end."""
-        rows = self._query(
-            "SELECT file.id, root.path, file.path FROM file JOIN root ON root.id = file.root"
-            f" WHERE state = 'quarantined' AND file.id > ? ORDER BY file.id LIMIT {_PAGE_ROWS}",
-            (after,),
-        )
-        return [(row[0], FileRef(row[1], row[2])) for row in rows]
-
-    def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
-        """What is known of the folder's files whose path sorts after `after`: the first `limit`, in byte order of path.
-
-        `b""` begins at the first; a list shorter than `limit` is the last.
-        """
-        rows = self._query(
-            "SELECT path, identity, state, reason FROM file WHERE root = (SELECT id FROM root WHERE path = ?)"
-            " AND path > ? AND state IS NOT NULL ORDER BY path LIMIT ?",
-            (root, after, limit),
-        )
-        return [Known(path, identity_from(identity), JobState(state), reason) for path, identity, state, reason in rows]
-
-    def intents(self) -> list[Intent]:
-        """The replaces that were begun and neither finished nor given up, oldest file first."""
-        rows = self._query(
-            f"SELECT root.path, file.path, {INTENT_COLUMNS} FROM intent"
-            " JOIN file ON file.id = intent.file JOIN root ON root.id = file.root ORDER BY file.id"
-        )
-        return [intent_from(FileRef(row[0], row[1]), row[2:]) for row in rows]
-
-    def history(self, ref: FileRef) -> list[tuple[float, str, str]]:
-        """The last steps of the file, oldest first: wall-clock seconds since 1970, step, text."""
-        rows = self._of_file(
-            f"SELECT wall_ms, step, text FROM step WHERE file = ? ORDER BY seq DESC LIMIT {HISTORY_STEPS}", ref
-        )
-        return [(wall_ms / 1000, step, text) for wall_ms, step, text in reversed(rows)]
-
-    def receipts(self, ref: FileRef) -> list[Receipt]:
-        """Of every finished replace at the path, oldest first."""
-        rows = self._of_file(f"SELECT {RECEIPT_COLUMNS} FROM receipt WHERE file = ? ORDER BY id", ref)
-        return [receipt_from(ref, row) for row in rows]
-
-    def is_result(self, sha256: str) -> bool:
-        """Is the content, named by its hash in hexadecimal, a result that stands in a receipt of any file?"""
-        wanted = digest(sha256)
-        return wanted is not None and bool(
-            self._query("SELECT 1 FROM receipt WHERE after_sha256 = ? LIMIT 1", (wanted,))
-        )
-
-    def totals(self) -> dict[str, int]:
-        """Counts and bytes for all time; the keys are TOTALS."""
-        return dict.fromkeys(TOTALS, 0) | dict(self._query("SELECT key, value FROM total"))
-
-    def has_baseline(self, root: bytes) -> bool:
-        """Has the first scan of the folder been completed once?"""
-        return bool(self._query("SELECT 1 FROM root WHERE path = ? AND baseline = 1", (root,)))
-
-    @property
-    def kept(self) -> store_kept.KeptRows:
-        """The originals that are kept."""
-        return store_kept.KeptRows(self._query)
-
-    def _of_file(self, sql: str, ref: FileRef) -> list[Any]:
-        key = "(SELECT id FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path = ?)"
-        return self._query(sql.replace("?", key, 1), ref)
-
-    def _query(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        try:
-            return self._connection.execute(sql, values).fetchall()
-        except sqlite3.Error as error:
-            raise _failed("read", error) from error
-
-
-# ---- opening --------------------------------------------------------------------------------------------------------
-
-
-class _Damaged(Exception):
-    """The check found the database inconsistent."""
-
-
-def _open_or_begin(state_dir: Path, wall: Callable[[], float]) -> tuple[sqlite3.Connection, str]:
-    path = state_dir / store_files.NAME
-    try:
-        try:
-            return _connect(path), ""
-        except (sqlite3.DatabaseError, _Damaged) as error:
-            if isinstance(error, sqlite3.DatabaseError) and not _is_damage(error):
-                raise
-            aside = store_files.set_aside(state_dir, wall())
-            store_files.make_folder(state_dir)
-            because = f"the store was damaged ({error}): it was set aside as {aside}, and a new one was begun"
-            return _connect(path), because
-    except sqlite3.Error as error:
-        raise _failed("opened", error) from error
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None)
-    try:
-        version = version_of(connection)
-        if version > VERSION:
-            raise StoreError(
-                f"{path} was written by a newer imgoptd (schema {version}, this one knows {VERSION}); "
-                "run that version, or give this one a state_dir of its own"
-            )
-        found = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-        if found != "ok":
-            raise _Damaged(found)
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = FULL")
-        connection.execute("PRAGMA foreign_keys = ON")
-        connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
-        migrate(connection)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _is_damage(error: sqlite3.Error) -> bool:
-    return _code(error) in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _code(error: sqlite3.Error) -> int:
-    """The primary result code (https://www.sqlite.org/rescode.html); 0 for an error of Python's own module."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF
-
-
-def _failed(what: str, error: sqlite3.Error) -> StoreError:
-    if _is_damage(error):
-        mend = "restart imgoptd: it sets a damaged store aside and begins a new one"
-    elif _code(error) == sqlite3.SQLITE_FULL:
-        mend = "free some space on the filesystem of state_dir"
-    else:
-        mend = "look at the filesystem of state_dir"
-    return StoreError(f"the store cannot be {what}: {error}; {mend}")
+    def _put(self, table: str, *row: Any) -> None:
+        """Store the row in the place of one with the same key. Not for rows that others speak of."""
+        self._connection.execute(_PUT[table], sealed(table, *row))

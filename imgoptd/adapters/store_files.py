@@ -8,12 +8,25 @@ import time
 from pathlib import Path
 
 NAME = "store.sqlite"
-COMPANIONS = ("", "-wal", "-shm")
-"""What SQLite in WAL mode keeps: the database, its write-ahead log, and the log's shared memory."""
+COMPANIONS = ("", "-wal", "-shm", "-journal")
+"""What SQLite keeps: the database, its write-ahead log and the log's shared memory, or its rollback journal."""
 
 
 class StoreError(Exception):
     """The store cannot be used or written. The text says why and what to do; nothing of a failed commit was applied."""
+
+
+class StoreDamaged(StoreError):
+    """Something in the store is not what was written. Opening it anew sets it aside and rebuilds it."""
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in it durable. Raises OSError."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def make_folder(state_dir: Path) -> None:
@@ -67,7 +80,7 @@ def set_aside(state_dir: Path, wall_s: float) -> Path:
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(wall_s))
     aside = state_dir / f"{NAME}.damaged-{stamp}"
     number = 1
-    while aside.exists():
+    while any(os.path.lexists(f"{aside}{companion}") for companion in COMPANIONS):
         number += 1
         aside = state_dir / f"{NAME}.damaged-{stamp}-{number}"
     # The database first: should we end half way, SQLite drops a log that has no database, but would take an old

@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
-from imgoptd.adapters.store_rows import KEPT_COLUMNS, kept_from, row_of_kept
+from imgoptd.adapters.store_rows import kept_from, row_of_kept
+from imgoptd.adapters.store_tables import insert, sealed
 from imgoptd.core.model import FileRef, Kept
 
 Told = tuple[float, Kept]
 """Wall-clock seconds since 1970 at which the original was first kept, and the row."""
 
-_SELECT = (
-    f"SELECT root.path, file.path, kept.wall_ms, {', '.join('kept.' + one for one in KEPT_COLUMNS.split(', '))}"
-    " FROM kept JOIN file ON file.id = kept.file JOIN root ON root.id = file.root"
-)
+_OF_FILE = "file = (SELECT id FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path = ?)"
+
+
+class Rows(Protocol):
+    def __call__(self, table: str, where: str, *values: Any) -> list[tuple[Any, ...]]:
+        """Sound rows of a table, without their checksums, in the order of `store_tables.COLUMNS`."""
 
 
 def save(connection: sqlite3.Connection, file: int, wall_ms: int, kept: Kept) -> None:
     """Insert the row, or change all of it but the time. Raises sqlite3.Error."""
-    columns = KEPT_COLUMNS.split(", ")
-    changes = ", ".join(f"{column} = excluded.{column}" for column in columns if column != "name")
-    connection.execute(
-        f"INSERT INTO kept (file, wall_ms, {KEPT_COLUMNS}) VALUES (?, ?{', ?' * len(columns)})"
-        f" ON CONFLICT (name) DO UPDATE SET {changes}",
-        (file, wall_ms, *row_of_kept(kept)),
-    )
+    there = connection.execute("SELECT id, file, wall_ms FROM kept WHERE name = ?", (kept.at.name,)).fetchone()
+    if there is None:
+        last = connection.execute("SELECT max(id) FROM kept").fetchone()[0]
+        there = ((last or 0) + 1, file, wall_ms)
+    connection.execute(insert("kept", "INSERT OR REPLACE"), sealed("kept", *there, *row_of_kept(kept)))
 
 
 def drop(connection: sqlite3.Connection, kept: Kept) -> None:
@@ -35,34 +36,38 @@ def drop(connection: sqlite3.Connection, kept: Kept) -> None:
 
 
 class KeptRows:
-    """Reading them. Every method raises StoreError where SQLite fails."""
+    """Reading them. Every method raises StoreError where SQLite fails, StoreDamaged where that is for damage."""
 
-    def __init__(self, query: Callable[[str, Sequence[Any]], list[Any]]) -> None:
-        self._query = query
+    def __init__(self, rows: Rows) -> None:
+        self._rows = rows
 
     def of(self, ref: FileRef) -> list[Told]:
         """Those of the path, the newest first."""
-        return self._read("WHERE root.path = ? AND file.path = ? ORDER BY kept.id DESC", ref)
+        return self._told(self._rows("kept", f"{_OF_FILE} ORDER BY id DESC", *ref))
 
     def since(self, wall_s: float) -> list[Told]:
         """Of each path whose original was kept at that time or later, the newest."""
-        rows = "kept.id IN (SELECT max(id) FROM kept GROUP BY file)"
-        return self._read(f"WHERE kept.wall_ms >= ? AND {rows} ORDER BY kept.id", (round(wall_s * 1000),))
+        newest = "id IN (SELECT max(id) FROM kept GROUP BY file)"
+        return self._told(self._rows("kept", f"wall_ms >= ? AND {newest} ORDER BY id", round(wall_s * 1000)))
 
     def before(self, wall_s: float, after: bytes, limit: int) -> list[Told]:
         """Some of those that were kept before that time, by name, from the one behind `after` on."""
-        condition = "kept.wall_ms < ? AND kept.name > ? AND kept.restoring_temp IS NULL"
-        return self._read(f"WHERE {condition} ORDER BY kept.name LIMIT ?", (round(wall_s * 1000), after, limit))
+        condition = "wall_ms < ? AND name > ? AND restoring_temp IS NULL ORDER BY name LIMIT ?"
+        return self._told(self._rows("kept", condition, round(wall_s * 1000), after, limit))
 
     def restoring(self) -> list[Kept]:
         """Those that were on their way back when the daemon last ended."""
-        return [kept for _, kept in self._read("WHERE kept.restoring_temp IS NOT NULL ORDER BY kept.id", ())]
+        return [kept for _, kept in self._told(self._rows("kept", "restoring_temp IS NOT NULL ORDER BY id"))]
 
     def total(self) -> tuple[int, int]:
         """How many there are, and their bytes."""
-        files, size_bytes = self._query("SELECT count(*), coalesce(sum(bytes), 0) FROM kept", ())[0]
-        return int(files), int(size_bytes)
+        rows = self._rows("kept", "TRUE")
+        return len(rows), sum(row[5] for row in rows)
 
-    def _read(self, rest: str, values: Sequence[Any]) -> list[Told]:
-        rows = self._query(f"{_SELECT} {rest}", values)
-        return [(row[2] / 1000, kept_from(FileRef(row[0], row[1]), row[3:])) for row in rows]
+    def _told(self, rows: Sequence[tuple[Any, ...]]) -> list[Told]:
+        return [(row[2] / 1000, kept_from(self._ref(row[1]), row[3:])) for row in rows]
+
+    def _ref(self, file: int) -> FileRef:
+        [(_, root, path, *_)] = self._rows("file", "id = ?", file)
+        [(_, folder, _)] = self._rows("root", "id = ?", root)
+        return FileRef(folder, path)

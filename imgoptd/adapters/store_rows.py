@@ -25,6 +25,9 @@ Row = Sequence[Any]
 FILE_COLUMNS = (
     "state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before, bytes_after"  # as `row_of`
 )
+UNSEEN = (None, None, "", "", -1, 0, 0, None, None, 0, 0)
+"""The values of FILE_COLUMNS of a row that only names a path that other tables speak of."""
+
 INTENT_COLUMNS = "temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name"
 KEPT_COLUMNS = "place, name, bytes, identity, sha256, result, result_sha256, restoring_temp, restoring"
 RECEIPT_COLUMNS = "before_sha256, after_sha256, bytes_before, bytes_after, profile"

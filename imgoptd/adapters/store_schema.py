@@ -3,9 +3,32 @@
 from __future__ import annotations
 
 import sqlite3
+import zlib
+
+from imgoptd.adapters.store_tables import insert, sealed
 
 UNFINISHED = "state IN ('queued', 'active', 'deferred', 'held')"
 """Stands word for word in the partial index and in the query: only then does SQLite use the one for the other."""
+
+_UNCHECKED = {
+    "root": "id, path, baseline",
+    "file": "id, root, path, state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before,"
+    " bytes_after",
+    "step": "file, seq, wall_ms, step, text",
+    "intent": "file, temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name",
+    "kept": "id, file, wall_ms, place, name, bytes, identity, sha256, result, result_sha256, restoring_temp, restoring",
+    "receipt": "id, file, wall_ms, before_sha256, after_sha256, bytes_before, bytes_after, profile",
+    "total": "key, value",
+}
+"""The tables of version 2 and their columns, as they were."""
+
+
+def _with_checksum(table: str, columns: str) -> str:
+    return f"""
+    ALTER TABLE {table} ADD COLUMN crc INTEGER NOT NULL DEFAULT 0;
+    UPDATE {table} SET crc = row_crc('{table}', {columns});
+    """
+
 
 MIGRATIONS: tuple[str, ...] = (
     # 1: files, their history, intents, receipts, totals
@@ -69,7 +92,7 @@ MIGRATIONS: tuple[str, ...] = (
 
     CREATE TABLE total (key TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     """,
-    # originals that are kept, and where those of replaces under way will be
+    # 2: originals that are kept, and where those of replaces under way will be
     """
     CREATE TABLE kept (
         id INTEGER PRIMARY KEY,
@@ -91,7 +114,20 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE intent ADD COLUMN keep_place BLOB;
     ALTER TABLE intent ADD COLUMN keep_name BLOB;  -- NULL: the original is not kept
     """,
+    # 3: a checksum in each row, a count of the commits, and the checksum of the schema
+    f"""
+    CREATE TABLE meta (
+        key TEXT PRIMARY KEY,  -- 'commits' that were made, 'schema': see `schema_checksum`
+        value INTEGER NOT NULL,
+        crc INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO meta VALUES ('commits', 0, row_crc('meta', 'commits', 0));
+    {"".join(_with_checksum(table, columns) for table, columns in _UNCHECKED.items())}
+    """,
 )
+
+CHECKED_FROM = 3
+"""The version from which on rows carry checksums."""
 
 VERSION = len(MIGRATIONS)
 """Of the schema; stands in the file as `PRAGMA user_version`."""
@@ -101,12 +137,24 @@ def version_of(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
 
 
+def schema_checksum(connection: sqlite3.Connection) -> int:
+    """CRC-32 of the definitions of all tables and indexes, as the file holds them."""
+    rows = connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master ORDER BY type, name").fetchall()
+    return zlib.crc32(ascii(rows).encode())
+
+
 def migrate(connection: sqlite3.Connection) -> None:
-    """Bring the store to VERSION, each step in a transaction of its own. Raises sqlite3.Error; what was done stays."""
+    """Bring the store to VERSION, each step in a transaction of its own. Raises sqlite3.Error; what was done stays.
+
+    The connection must have been taught `row_crc`.
+    """
     for number in range(version_of(connection), VERSION):
-        script = f"BEGIN IMMEDIATE;{MIGRATIONS[number]};PRAGMA user_version = {number + 1};COMMIT;"
         try:
-            connection.executescript(script)
+            connection.executescript(f"BEGIN IMMEDIATE;{MIGRATIONS[number]};PRAGMA user_version = {number + 1}")
+            if number + 1 >= CHECKED_FROM:
+                row = sealed("meta", "schema", schema_checksum(connection))
+                connection.execute(insert("meta", "INSERT OR REPLACE"), row)
+            connection.execute("COMMIT")
         except sqlite3.Error:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
-from imgoptd.adapters.store import Known, Store
+from imgoptd.adapters.store import Known, Store, StoreDamaged
+from imgoptd.adapters.store_check import check_beside
 from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.core.commands import Record
 from imgoptd.core.model import FileRecord, FileRef, Intent, Receipt
@@ -20,9 +22,14 @@ class StoreThread:
     """Methods as in Store. A caller that is cancelled stops waiting; what it asked for is done all the same."""
 
     def __init__(self, store: Store, executor: ThreadPoolExecutor) -> None:
+        """In a coroutine."""
         self._store = store
         self._executor = executor
+        self._closing = threading.Event()
+        self._checking: asyncio.Task[None] | None = None
         self.opened_fresh_because = store.opened_fresh_because
+        self.damage: asyncio.Future[StoreDamaged] = asyncio.get_running_loop().create_future()
+        """Done as soon as damage is met, by whatever call: this store is then to be closed and opened anew."""
 
     @classmethod
     async def open(cls, state_dir: Path) -> StoreThread:
@@ -36,8 +43,24 @@ class StoreThread:
 
     async def close(self) -> None:
         """Do what was asked for before, then close the store and end the thread."""
+        self._closing.set()
+        if self._checking is not None:
+            await asyncio.gather(self._checking, return_exceptions=True)
         await self._run(self._store.close)
         self._executor.shutdown()
+
+    async def check(self) -> None:
+        """Read what opening a large store left unread, beside the work. Raises StoreDamaged, StoreError."""
+        if self._store.checked:
+            return
+        self._checking = asyncio.ensure_future(self._check())
+        await self._checking
+
+    async def _check(self) -> None:
+        # A thread of its own: the store's has commits to make.
+        found = await asyncio.to_thread(check_beside, self._store.path, self._closing.is_set)
+        if found:
+            raise await self._damaged(StoreDamaged(f"the store is damaged: {found}"))
 
     async def commit(self, records: Sequence[Record]) -> None:
         if records:
@@ -50,8 +73,11 @@ class StoreThread:
         """The rows of many files in one go."""
         return await self._run(lambda: [self._store.file(ref) for ref in refs])
 
-    async def unfinished(self) -> list[FileRecord]:
-        return await self._run(lambda: list(self._store.unfinished()))
+    async def unfinished_after(self, after: int, limit: int) -> list[tuple[int, FileRecord]]:
+        return await self._run(lambda: self._store.unfinished_after(after, limit))
+
+    async def count_unfinished(self) -> int:
+        return await self._run(self._store.count_unfinished)
 
     async def quarantined(self, after: int) -> list[tuple[int, FileRef]]:
         return await self._run(lambda: self._store.quarantined(after))
@@ -85,4 +111,13 @@ class StoreThread:
         return await self._run(lambda: ask(self._store.kept))
 
     async def _run(self, call: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        except StoreDamaged as error:
+            raise await self._damaged(error) from error
+
+    async def _damaged(self, error: StoreDamaged) -> StoreDamaged:
+        if not self.damage.done():
+            self.damage.set_result(error)
+            await asyncio.get_running_loop().run_in_executor(self._executor, self._store.mark_damaged)
+        return error

@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from imgoptd.adapters.control_socket import ControlSocketError
     from imgoptd.adapters.store import StoreError
     from imgoptd.config.load import ConfigError
-    from imgoptd.daemon.service import run
+    from imgoptd.daemon.run import run
 
     try:
         return run(options.config, once=options.once)

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import get_args
 
-from imgoptd.adapters.store import StoreError
+from imgoptd.adapters.store import StoreDamaged, StoreError
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import commands as c
 from imgoptd.core.engine import Engine
@@ -100,6 +100,8 @@ class Loop:
                 await self._store.commit(records)
                 self.store_trouble = ""
                 return True
+            except StoreDamaged:
+                raise  # to wait mends nothing: it is to be rebuilt
             except StoreError as error:
                 if self._give_up_s is not None and time.monotonic() - began_s >= self._give_up_s:
                     raise

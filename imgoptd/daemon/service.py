@@ -6,9 +6,8 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 from imgoptd.adapters import notify
@@ -28,8 +27,11 @@ from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.text import show_path
 from imgoptd.daemon.backend import Backend
+from imgoptd.daemon.damage import look_for_damage, raise_damage
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.leftovers import take_up
 from imgoptd.daemon.loop import Loop
+from imgoptd.daemon.patience import ask_for_time
 from imgoptd.daemon.policy import configured
 from imgoptd.daemon.supervisor import Supervisor
 from imgoptd.daemon.undo import Undo
@@ -43,7 +45,6 @@ NOBODY_UID = 65534
 """Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
 ONCE_GIVES_UP_S = 30.0
 """How long `--once` waits for a store that cannot be written."""
-START_STEP_S = 10.0
 STATUS_S = 5.0
 """How often the line for `systemctl status` is sent anew, at most."""
 
@@ -67,11 +68,25 @@ class Service:
         self._pinged_s = self._status_s = 0.0
         self._edge = ThreadPoolExecutor(EDGE_THREADS, thread_name_prefix="edge")
         self._watcher: Watcher | None = None
+        self._company: list[asyncio.Task[None]] = []
+        """What is done beside the turns."""
+
+    @property
+    def config(self) -> Config:
+        """The one in force."""
+        return self._config
 
     async def run(self) -> int:
-        """Raises StoreError, ControlSocketError before anything was started."""
+        """Raises StoreError, ControlSocketError before anything was started, and StoreDamaged at any time.
+
+        After StoreDamaged, which may be one of a group, all has ended in order, and another run rebuilds the store.
+        """
         ignore_lease_signals()
-        store = await StoreThread.open(self._config.daemon.state_dir)
+        extending = asyncio.get_running_loop().create_task(ask_for_time())
+        try:
+            store = await StoreThread.open(self._config.daemon.state_dir)
+        finally:
+            extending.cancel()
         try:
             return await self._run(store)
         finally:
@@ -97,7 +112,9 @@ class Service:
         if not self._once:
             self._watcher = Watcher(self._wake_from(loop))
         async with asyncio.TaskGroup() as tasks:
+            self._tasks = tasks
             self._wire(tasks, store)
+            self._accompany(raise_damage(store))
             control = Control(
                 os.fsencode(self._config.daemon.control),
                 self._backend,
@@ -109,9 +126,8 @@ class Service:
                 self._pool.open()
                 self._take_signals()
                 # Turns are made meanwhile: a large or slow folder must not keep us from hearing that we are to stop.
-                life = tasks.create_task(self._live(store))
+                self._accompany(self._live(store))
                 await turns.run(self._finished, self._ping_every_s)
-                life.cancel()
             finally:
                 await self._end(control)
         self._supervisor.close()
@@ -119,6 +135,10 @@ class Service:
         if not self._once:
             return 0
         return exit_status_once(self._engine, begun=self._begun, troubled=bool(self._folders.troubles()))
+
+    def _accompany(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do it beside the turns, no longer than they are made."""
+        self._company.append(self._tasks.create_task(work))
 
     def _wake_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """What the watcher's threads call when they have heard something."""
@@ -138,7 +158,7 @@ class Service:
             store=store,
             log=self._log,
             watcher=self._watcher,
-            has_room=lambda: self._engine.unfinished() < CANDIDATES_MOST and self._turns.waiting < EVENTS_MOST,
+            has_room=self._has_room,
             patient=not self._once,
             unfinished=self._unfinished,
         )
@@ -169,18 +189,25 @@ class Service:
             store_trouble=lambda: self._turns.store_trouble,
         )
 
+    def _has_room(self) -> bool:
+        return self._engine.unfinished() < CANDIDATES_MOST and self._turns.waiting < EVENTS_MOST
+
     async def _live(self, store: StoreThread) -> None:
         async with self._reloading:
-            extending = asyncio.get_running_loop().create_task(_ask_for_time())
+            extending = asyncio.get_running_loop().create_task(ask_for_time())
             try:
                 await self._begin(store)
             finally:
                 extending.cancel()
+        self._accompany(self._folders.watch_over())
+        self._accompany(self._undo.sweep_forever())
+        self._accompany(look_for_damage(store, self._log))
+        await self._take_up()
         self._begun = True
         self._turns.post(e.Tick())
-        async with asyncio.TaskGroup() as both:
-            both.create_task(self._undo.sweep_forever())
-            both.create_task(self._folders.watch_over())
+
+    async def _take_up(self, roots: Collection[bytes] | None = None) -> None:
+        await take_up(self._store, self._log, self._turns.post, self._has_room, roots)
 
     # ---- the way in -------------------------------------------------------------------------------------------------
 
@@ -193,13 +220,9 @@ class Service:
         interrupted = await self._unfinished.load()
         await self._folders.apply(self._config.watches)
         self._backend.totals = await store.totals()
-        # After the folders put interrupted replaces right: what is finished now is no job any more.
-        unfinished = await store.unfinished()
-        for record in unfinished:
-            post(e.Recovered(record))
-        if unfinished or interrupted:
-            text = f"the last run left {len(unfinished)} files to do and {interrupted} replaces to put right"
-            self._log.say("recovery", text, 5, JOBS=len(unfinished), INTENTS=interrupted)
+        if interrupted + (unfinished := await store.count_unfinished()):
+            text = f"the last run left {unfinished} files to do and {interrupted} replaces to put right"
+            self._log.say("recovery", text, 5, JOBS=unfinished, INTENTS=interrupted)
         self._log.say("start", greeting(self._config.watches, once=self._once), 5)
         notify.ready(self._backend.summary())
 
@@ -302,9 +325,8 @@ class Service:
         self._undo.keep_s = new.undo.keep_s
         self._turns.post(self._configured())
         await self._folders.apply(new.watches)
-        for record in await self._store.unfinished():
-            if record.ref.root in added:
-                self._turns.post(e.Recovered(record))
+        if added:
+            self._accompany(self._take_up(added))
         text = f"configuration reloaded (generation {self._generation}): {'; '.join(changes) or 'nothing changed'}"
         self._log.say("reload", text, 5, GENERATION=self._generation)
         return {"ok": True, "changes": changes, "error": "", "generation": self._generation}
@@ -312,38 +334,15 @@ class Service:
     # ---- the way out ------------------------------------------------------------------------------------------------
 
     async def _end(self, control: Control) -> None:
-        notify.stopping()
+        if self._store.damage.done():
+            notify.reloading()  # another run follows
+        else:
+            notify.stopping()
+        for task in self._company:
+            task.cancel()
         await control.stop()
         if self._watcher is not None:
             await asyncio.get_running_loop().run_in_executor(self._edge, self._watcher.stop)
         self._folders.close()
         self._supervisor.give_up()
         await self._pool.close()
-
-
-def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | None = None) -> int:
-    """Load the configuration and run until told to stop. Raises ConfigError, StoreError, ControlSocketError."""
-    config = load(config_path)
-    log = make_log(config) if make_log is not None else Log(config.daemon.log)
-    try:
-        return asyncio.run(_run(config, log, once))
-    finally:
-        log.close()
-
-
-async def _run(config: Config, log: Log, once: bool) -> int:
-    try:
-        return await Service(config, log, once=once).run()
-    except BaseExceptionGroup as group:
-        # What prevents a start is raised within a task group, too; alone in it, it is told as itself.
-        error: BaseException = group
-        while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
-            error = error.exceptions[0]
-        raise error from group
-
-
-async def _ask_for_time() -> None:
-    """While a large or slow tree is armed, systemd is told that the start goes on."""
-    while True:
-        notify.extend_timeout(START_STEP_S * 3)
-        await asyncio.sleep(START_STEP_S)

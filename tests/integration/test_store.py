@@ -10,6 +10,7 @@ import pytest
 
 from imgoptd.adapters.store import HISTORY_STEPS, Store, StoreError
 from imgoptd.adapters.store_schema import VERSION
+from imgoptd.adapters.store_seal import Keeper, Seal, SealState
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core.commands import AppendStep, BaselineTaken, DropIntent, Record, SaveFile, SaveIntent, SaveReceipt
 from imgoptd.core.model import (
@@ -54,7 +55,7 @@ def test_a_new_store_is_empty_and_for_its_owner_alone(store: Store, state_dir: P
     assert store.opened_fresh_because == ""
     assert stat.S_IMODE(state_dir.stat().st_mode) == 0o700
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in state_dir.iterdir()}
-    assert modes == dict.fromkeys(["lock", "store.sqlite", "store.sqlite-shm", "store.sqlite-wal"], 0o600)
+    assert modes == dict.fromkeys(["lock", "store.seal", "store.sqlite", "store.sqlite-shm", "store.sqlite-wal"], 0o600)
 
 
 def test_a_path_never_heard_of_has_nothing(store: Store) -> None:
@@ -271,15 +272,20 @@ def test_totals_count_receipts_and_files_that_come_to_rest(store: Store) -> None
     }
 
 
-def test_a_well_closed_store_is_one_file(store: Store, state_dir: Path) -> None:
+def test_a_well_closed_store_is_one_file_and_its_seal(store: Store, state_dir: Path) -> None:
     store.commit([SaveFile(record())])
     store.close()
     store.close()
-    assert sorted(path.name for path in state_dir.iterdir()) == ["lock", "store.sqlite"]
+    assert sorted(path.name for path in state_dir.iterdir()) == ["lock", "store.seal", "store.sqlite"]
 
 
-def test_a_store_of_a_newer_version_is_left_alone(store: Store, state_dir: Path) -> None:
+@pytest.mark.parametrize("sealed", [True, False])
+def test_a_store_of_a_newer_version_is_left_alone(store: Store, state_dir: Path, sealed: bool) -> None:
     store.close()
+    if sealed:
+        Keeper(state_dir, Seal(SealState.CLOSED, VERSION + 6)).close()
+    else:
+        (state_dir / "store.seal").unlink()
     connection = sqlite3.connect(state_dir / "store.sqlite")
     connection.execute(f"PRAGMA user_version = {VERSION + 6}")
     connection.close()
@@ -316,7 +322,12 @@ def test_the_store_serves_asyncio_from_a_thread_of_its_own(state_dir: Path) -> N
             )
             assert await store.file(REF) == record()
             assert await store.files([REF, ODD]) == [record(), None]
-            assert await store.unfinished() == [record()]
+            assert await store.count_unfinished() == 1
+            assert await store.unfinished_after(0, 10) == [(1, record())]
+            assert await store.unfinished_after(1, 10) == []
+            assert await store.known(REF.root, b"", 10) == [(REF.path, IDENTITY, JobState.QUEUED, "")]
+            assert await store.forget([REF]) == 0
+            await store.check()
             assert await store.intents() == [INTENT]
             assert len(await store.history(REF)) == 1
             assert await store.receipts(REF) == [RECEIPT]
