@@ -39,13 +39,13 @@ class Original:
     """Every row that was ever committed, by file."""
 
 
-def run(seconds: float, seed: int) -> tuple[int, list[str]]:
-    """Damage stores for that long; the rounds made, and what went wrong, a sentence each."""
+def run(seconds: float, seed: int, most: int | None = None) -> tuple[int, list[str]]:
+    """Damage stores for that long, or for `most` rounds; the rounds made, and what went wrong, a sentence each."""
     dice = random.Random(seed)
     rounds, failures = 0, []
     end_s = time.monotonic() + seconds
     with tempfile.TemporaryDirectory(prefix="imgoptd-damage-", dir=memory()) as base:
-        while time.monotonic() < end_s:
+        while time.monotonic() < end_s and (most is None or rounds < most):
             for _ in range(KILLS_A_STORE):
                 failure = kill_once(Path(base) / "killed", dice)
                 rounds += 1
@@ -57,7 +57,7 @@ def run(seconds: float, seed: int) -> tuple[int, list[str]]:
                 rounds += 1
                 if failure:
                     failures.append(f"seed {seed}, round {rounds}: {failure}")
-                if time.monotonic() >= end_s:
+                if time.monotonic() >= end_s or rounds == most:
                     break
             shutil.rmtree(original.folder)
     return rounds, failures
