@@ -113,7 +113,8 @@ class Engine:
 
     def deferred(self) -> int:
         """Files that wait for a time, a lost folder or a sick disk."""
-        withheld = sum(len(refs) for refs in self.intake.withheld.values())
+        lost = self.jobs.places.lost
+        withheld = sum(len(refs) for root, refs in self.intake.withheld.items() if lost.get(root))
         return len(self.jobs.deferred) + self.jobs.places.parked() + withheld
 
     def at_rest(self) -> bool:

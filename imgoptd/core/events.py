@@ -98,7 +98,7 @@ class FolderLost:
 
     root: bytes
     sentence: str
-    """Why, for a person."""
+    """Why, for a person; empty: it is just being armed, and what is of it only waits."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ class Places:
         """`forgive`: the file's next deferral is to begin with a short delay."""
         self.breakers = Breakers()
         self.lost: dict[bytes, str] = {}
-        """Watched folders that are out of reach, with the reason."""
+        """Watched folders that are out of reach, with the reason; empty: it is being armed."""
         self._story = story
         self._backlog = backlog
         self._deferred = deferred
@@ -88,7 +88,7 @@ class Places:
     def kept_back(self, ref: FileRef, place: Place | None, now_s: float) -> Failure | None:
         """Why the file waits although nothing is wrong with it: its folder is lost, or its disk is sick. Else None."""
         sentence = self.lost.get(ref.root)
-        if sentence is not None:
+        if sentence:
             return Failure(FailureKind.TRANSIENT, "folder-lost", f"{sentence}; it goes on when the folder is back")
         breaker = self.breakers.known.get(place) if place is not None else None
         if breaker is None or breaker.state not in TRIPPED:
@@ -101,7 +101,7 @@ class Places:
         """Queued jobs that wait for nothing but a lost folder or a sick disk."""
         tripped = [one.place for one in self.breakers.known.values() if one.state in TRIPPED]
         on_disks = sum(self._backlog.jobs_on(place) for place in tripped)
-        return on_disks + sum(self._backlog.jobs_below(root) for root in self.lost)
+        return on_disks + sum(self._backlog.jobs_below(root) for root, sentence in self.lost.items() if sentence)
 
     # ---- parts ------------------------------------------------------------------------------------------------------
 

@@ -141,6 +141,7 @@ class Folders:
             if known is not None:
                 await self._drop(known)
             self._roots[path] = Watched(watch, PathRules.of(watch))
+            self._post(e.FolderLost(path, ""))  # what is heard while it is armed waits for the folder to be held
             await self._arm(self._roots[path], first=True)
 
     def close(self) -> None:

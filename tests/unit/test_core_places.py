@@ -332,6 +332,18 @@ def test_a_lost_folder_that_is_watched_no_more_keeps_nothing_back() -> None:
     assert world.engine.jobs.places.lost == {}
 
 
+def test_what_is_heard_of_a_folder_that_is_being_armed_waits_without_being_deferred() -> None:
+    world = World()
+    world.post(e.FolderLost(ROOT, ""))
+    [ref] = names(1)
+    drop(world, [ref])
+    world.run(5.0)
+    assert world.asked(c.LookAt) == [] and world.engine.deferred() == 0
+    world.post(e.FolderFound(ROOT))
+    world.run()
+    assert world.state(ref) == (JobState.DONE, "optimized")
+
+
 # ---- the heap of the deferred ---------------------------------------------------------------------------------------
 
 
