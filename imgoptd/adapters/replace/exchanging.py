@@ -54,11 +54,11 @@ def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
     if intent.keep is not None and job.undo_fd < 0:
         raise ValueError("the intent keeps the original, and no place was prepared for it")
     if intent.result is None:
-        return Materialised(_materialise(job, intent, names))
+        return Materialised(materialise(job, intent, names))
     copy = None
     try:
         check_finished(job)
-        _check_before(job, names)
+        check_before(job, names)
         if intent.keep is not None and intent.keep.place is None:
             copy = _copy_original(job, intent)  # before anything is displaced: it may take long, and find no room
         _link(job, names)
@@ -84,8 +84,8 @@ def exchange(job: OpenJob, intent: Intent) -> Placed | Materialised:
     return _settle(job, intent, intent.result, names, copy)
 
 
-def _check_before(job: OpenJob, names: Names) -> None:
-    """Raise ReplaceError CHANGED unless the path still names the unchanged original and nobody writes to it."""
+def check_before(job: OpenJob, names: Names) -> None:
+    """Raise ReplaceError CHANGED unless `names.name` still names the unchanged original and nobody writes to it."""
     check_unchanged(job)
     pin = names.pin_name()
     if pin is None:
@@ -189,7 +189,7 @@ def _copy_original(job: OpenJob, intent: Intent) -> Identity:
 
 def _give_up(job: OpenJob, intent: Intent, names: Names) -> None:
     """Nothing was displaced. Raises ReplaceError UNFINISHED where what we made cannot be removed."""
-    _drop_result(job, names)
+    drop_result(job, names)
     try:
         _drop_copy(job, intent)
     except OSError as error:
@@ -205,7 +205,7 @@ def _drop_copy(job: OpenJob, intent: Intent) -> None:
 
 def _rename_over(job: OpenJob, result: Identity, names: Names, copy: Identity | None) -> Placed:
     """Without RENAME_EXCHANGE: check once more, then rename. Raises OSError and ReplaceError before the rename only."""
-    _check_before(job, names)
+    check_before(job, names)
     names.temp_over_name()
     failpoints.hit("replace.after_rename")
     try:
@@ -216,7 +216,7 @@ def _rename_over(job: OpenJob, result: Identity, names: Names, copy: Identity | 
     return Placed(result, atomic=False, kept=copy)
 
 
-def _drop_result(job: OpenJob, names: Names) -> None:
+def drop_result(job: OpenJob, names: Names) -> None:
     """Remove the temp, which before an exchange is our result or nothing. Raises ReplaceError UNFINISHED otherwise."""
     try:
         pin = names.pin_temp()
@@ -236,12 +236,12 @@ def _drop_result(job: OpenJob, names: Names) -> None:
     raise ReplaceError(transient(UNFINISHED, "the names are not as they were before the exchange"))
 
 
-def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
+def materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
     """Copy the output to the temp name, with the original's attributes, on disk. Raises ReplaceError."""
     flags = os.O_CREAT | os.O_EXCL | os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
     doing = "the result could not be copied into the file's folder"
     try:
-        fd = os.open(intent.temp_name, flags, 0o600, dir_fd=job.parent_fd)
+        fd = os.open(intent.temp_name, flags, 0o600, dir_fd=names.parent_fd)
     except OSError as error:
         raise ReplaceError(failure_of(error, doing, "folder-not-writable")) from error
     try:
@@ -249,7 +249,7 @@ def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
         reading = reopen_for_reading(fd)
     except OSError as error:
         job.adopt_output(fd)
-        _drop_result(job, names)
+        drop_result(job, names)
         raise ReplaceError(failure_of(error, doing, "io-error")) from error
     os.close(fd)
     job.adopt_output(reading)
@@ -258,10 +258,10 @@ def _materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
             raise ReplaceError(result_changed())
         result = finish_result(job, reading)
     except OSError as error:
-        _drop_result(job, names)
+        drop_result(job, names)
         raise ReplaceError(failure_of(error, doing, "io-error")) from error
     except ReplaceError:
-        _drop_result(job, names)
+        drop_result(job, names)
         raise
     failpoints.hit("replace.after_materialise")
     return result

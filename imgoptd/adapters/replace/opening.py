@@ -8,7 +8,7 @@ import secrets
 import stat
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from imgoptd.adapters.beneath import Folder, pin_at, reopen_for_reading, split
 from imgoptd.adapters.look import identity_of
@@ -46,6 +46,11 @@ class OpenJob:
     undo_fd: int = -1
     """Of the folder in which the original is kept once it is displaced; -1: it is not kept."""
 
+    @property
+    def displaces(self) -> Identity:
+        """What the exchange will take away; inode 0 for nothing."""
+        return self.identity
+
     def adopt_output(self, fd: int) -> None:
         """Take `fd` as the output in place of the present one, which is closed."""
         os.close(self.output_fd)
@@ -65,6 +70,9 @@ class OpenJob:
         self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+J = TypeVar("J", bound=OpenJob)
 
 
 def open_input(folder: Folder, path: bytes, identity: Identity) -> int:
@@ -89,6 +97,19 @@ def open_job(folder: Folder, path: bytes, identity: Identity, spool_dir: bytes) 
     Refused: as `open_input`; REJECTED `owner-not-kept`; TRANSIENT `no-space`, `read-only-filesystem`,
     `folder-not-writable`.
     """
+    job = open_original(OpenJob, folder, path, identity)
+    try:
+        job.output_fd, job.linkable = open_output(
+            job.parent_fd, spool_dir, identity.size, "no file can be made beside it"
+        )
+    except BaseException:
+        job.close()
+        raise
+    return job
+
+
+def open_original(kind: type[J], folder: Folder, path: bytes, identity: Identity) -> J:
+    """Open the input alone: a job without an output yet. Raises Refused as `open_input`, and `owner-not-kept`."""
     parent_fd = input_fd = -1
     try:
         name = split(path)[1]
@@ -103,9 +124,7 @@ def open_job(folder: Folder, path: bytes, identity: Identity, spool_dir: bytes) 
             raise Refused(changed("changed", "the file changed while it was opened"))
         if not can_keep_owner(original):
             raise Refused(_owner_not_kept(original))
-        _check_room(parent_fd, identity.size)
-        output_fd, linkable = _open_output(parent_fd, spool_dir)
-        return OpenJob(parent_fd, name, input_fd, output_fd, identity, original, linkable)
+        return kind(parent_fd, name, input_fd, -1, identity, original, linkable=False)
     except BaseException as error:
         for fd in (parent_fd, input_fd):
             if fd >= 0:
@@ -134,13 +153,18 @@ def _unreadable(error: OSError) -> Refused:
     return Refused(failure_of(error, "the file cannot be opened for reading", "unreadable", "unreadable"))
 
 
-def _open_output(parent_fd: int, spool_dir: bytes) -> tuple[int, bool]:
+def open_output(parent_fd: int, spool_dir: bytes, need_bytes: int, doing: str) -> tuple[int, bool]:
+    """An empty file without a name, and whether it can be given one in the folder. Raises Refused as `open_job`.
+
+    `need_bytes` must find room beside the floor. `doing` begins the sentence of a failure.
+    """
     flags = os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC
     try:
+        _check_room(parent_fd, need_bytes)
         return os.open(b".", flags, 0o600, dir_fd=parent_fd), True
     except OSError as error:
         if error.errno not in _NO_TMPFILE:
-            raise Refused(failure_of(error, "no file can be made beside it", "folder-not-writable")) from error
+            raise Refused(failure_of(error, doing, "folder-not-writable")) from error
     try:
         return _open_spool(spool_dir), False
     except OSError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from imgoptd.adapters import failpoints
@@ -49,10 +50,15 @@ def prepare(job: OpenJob, size_bytes: int) -> PreparedResult:
     `io-error`.
     """
     check_unchanged(job)
+    return seal(job, lambda size: _check_size(size, size_bytes, job.identity.size))
+
+
+def seal(job: OpenJob, check_size: Callable[[int], None]) -> PreparedResult:
+    """As `prepare`, for a result whose size `check_size` judges (it raises ReplaceError)."""
     try:
         # Our own writing descriptor would make us a writer in the eyes of every later lease.
         job.adopt_output(reopen_for_reading(job.output_fd))
-        _check_size(check_no_writer(job).st_size, size_bytes, job.identity.size)
+        check_size(check_no_writer(job).st_size)
         sha256 = sha256_of(job.output_fd)
         result = finish_result(job, job.output_fd) if job.linkable else None
     except OSError as error:
