@@ -36,6 +36,7 @@ from imgoptd.adapters.store_rows import (
     clean,
     row_of,
     row_of_intent,
+    row_of_output,
     row_of_receipt,
 )
 from imgoptd.adapters.store_seal import SealState
@@ -49,6 +50,7 @@ from imgoptd.core.commands import (
     SaveFile,
     SaveIntent,
     SaveKept,
+    SaveOutput,
     SaveReceipt,
 )
 from imgoptd.core.model import FileRecord, FileRef, JobState, Receipt
@@ -164,9 +166,9 @@ class Store(Questions):
     def forget(self, refs: Sequence[FileRef]) -> int:
         """Remove the rows and steps of files that have vanished, in one transaction; how many went.
 
-        Only what was skipped goes: a receipt proves what is a result of ours, an intent what is still to be put right,
-        and an original may be kept of it. What stood there before the folder was watched stays known, too: it may come
-        back (a disk that is mounted again, say), and would then be taken for new.
+        Only what was skipped goes: a receipt proves what is a result of ours, an output what of an output tree is, an
+        intent what is still to be put right, and an original may be kept of it. What stood there before the folder was
+        watched stays known, too: it may come back (a disk that is mounted again, say), and would then be taken for new.
         """
         with self._transaction():
             return sum(self._forget(ref) for ref in refs)
@@ -177,7 +179,8 @@ class Store(Questions):
             " AND state = 'skipped' AND reason <> 'existing'"
             " AND NOT EXISTS (SELECT 1 FROM receipt WHERE file = file.id)"
             " AND NOT EXISTS (SELECT 1 FROM intent WHERE file = file.id)"
-            " AND NOT EXISTS (SELECT 1 FROM kept WHERE file = file.id)",
+            " AND NOT EXISTS (SELECT 1 FROM kept WHERE file = file.id)"
+            " AND NOT EXISTS (SELECT 1 FROM output WHERE file = file.id)",
             ref,
         ).fetchone()
         if found is None:
@@ -202,6 +205,8 @@ class Store(Questions):
                 store_kept.save(self._connection, self._file_id(kept.ref), self._wall_ms(), kept)
             case DropKept(kept):
                 store_kept.drop(self._connection, kept)
+            case SaveOutput(output):
+                self._put("output", self._file_id(output.ref), *row_of_output(output))
             case BaselineTaken(root):
                 number = self._root_id(root)
                 crc = checksum("root", number, root, 1)

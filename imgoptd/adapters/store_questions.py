@@ -10,10 +10,18 @@ from imgoptd.adapters.store_check import READ_ERRORS
 from imgoptd.adapters.store_files import StoreDamaged
 from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.adapters.store_opening import failed
-from imgoptd.adapters.store_rows import Known, digest, file_from, identity_from, intent_from, receipt_from
+from imgoptd.adapters.store_rows import (
+    Known,
+    digest,
+    file_from,
+    identity_from,
+    intent_from,
+    output_from,
+    receipt_from,
+)
 from imgoptd.adapters.store_schema import UNFINISHED
 from imgoptd.adapters.store_tables import COLUMNS, is_sound, of_sound
-from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Receipt
+from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Output, Receipt
 
 HISTORY_STEPS = 50
 """Steps kept for each file: the last ones."""
@@ -69,14 +77,14 @@ class Questions:
         `b""` begins at the first; a list shorter than `limit` is the last.
         """
         rows = self._query(
-            f"SELECT path, identity, state, reason, {of_sound('file')} FROM file"
+            f"SELECT path, identity, state, reason, output, {of_sound('file')} FROM file"
             " WHERE root = (SELECT id FROM root WHERE path = ?)"
             " AND path > ? AND state IS NOT NULL ORDER BY path LIMIT ?",
             (root, after, limit),
         )
-        if not all(row[4] for row in rows):
+        if not all(row[5] for row in rows):
             raise _bad_row("file")
-        return [Known(path, identity_from(text), JobState(state), reason) for path, text, state, reason, _ in rows]
+        return [Known(row[0], identity_from(row[1]), JobState(row[2]), row[3], row[4]) for row in rows]
 
     def intents(self) -> list[Intent]:
         """The replaces that were begun and neither finished nor given up, oldest file first."""
@@ -95,6 +103,15 @@ class Questions:
     def receipts(self, ref: FileRef) -> list[Receipt]:
         """Of every finished replace at the path, oldest first."""
         return [receipt_from(ref, row[3:]) for row in self._rows("receipt", f"{_OF_FILE} ORDER BY id", *ref)]
+
+    def output(self, ref: FileRef, root: bytes) -> Output | None:
+        """What we put into the output tree at `root` for the file."""
+        rows = self._rows("output", f"{_OF_FILE} AND root = ?", *ref, root)
+        return output_from(ref, rows[0][1:]) if rows else None
+
+    def has_outputs(self, root: bytes) -> bool:
+        """Was anything ever put into the output tree at `root`?"""
+        return bool(self._rows("output", "root = ? LIMIT 1", root))
 
     def is_result(self, sha256: str) -> bool:
         """Is the content, named by its hash in hexadecimal, a result that stands in a receipt of any file?"""

@@ -16,20 +16,25 @@ from imgoptd.core.model import (
     JobState,
     Kept,
     KeptAt,
+    Mirrored,
+    Output,
     Receipt,
     Restoring,
 )
 
 Row = Sequence[Any]
 
-FILE_COLUMNS = (
-    "state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before, bytes_after"  # as `row_of`
+FILE_COLUMNS = (  # as `row_of`
+    "state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before, bytes_after, output"
 )
-UNSEEN = (None, None, "", "", -1, 0, 0, None, None, 0, 0)
+INTENT_COLUMNS = (
+    "temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name, tree, source, source_sha256"
+)
+UNSEEN = (None, None, "", "", -1, 0, 0, None, None, 0, 0, b"")
 """The values of FILE_COLUMNS of a row that only names a path that other tables speak of."""
 
-INTENT_COLUMNS = "temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name"
 KEPT_COLUMNS = "place, name, bytes, identity, sha256, result, result_sha256, restoring_temp, restoring"
+OUTPUT_COLUMNS = "root, identity, sha256, source_sha256"
 RECEIPT_COLUMNS = "before_sha256, after_sha256, bytes_before, bytes_after, profile"
 
 
@@ -40,6 +45,7 @@ class Known(NamedTuple):
     identity: Identity
     state: JobState
     reason: str
+    output: bytes
 
 
 _FACTS = msgspec.json.Decoder(ImageFacts)
@@ -82,11 +88,12 @@ def row_of(record: FileRecord) -> tuple[Any, ...]:
         facts,
         record.bytes_before,
         record.bytes_after,
+        record.output,
     )
 
 
 def file_from(ref: FileRef, row: Row) -> FileRecord:
-    state, identity, reason, detail, uid, fresh, attempts, sha256, facts, before, after = row
+    state, identity, reason, detail, uid, fresh, attempts, sha256, facts, before, after, output = row
     return FileRecord(
         ref=ref,
         identity=identity_from(identity),
@@ -100,11 +107,13 @@ def file_from(ref: FileRef, row: Row) -> FileRecord:
         facts=None if facts is None else _FACTS.decode(facts),
         bytes_before=before,
         bytes_after=after,
+        output=output,
     )
 
 
 def row_of_intent(intent: Intent) -> tuple[Any, ...]:
     """The values of INTENT_COLUMNS."""
+    mirrored = intent.mirrored
     return (
         intent.temp_name,
         identity_text(intent.original),
@@ -113,11 +122,15 @@ def row_of_intent(intent: Intent) -> tuple[Any, ...]:
         digest(intent.original_sha256),
         None if intent.keep is None else intent.keep.place,
         None if intent.keep is None else intent.keep.name,
+        None if mirrored is None else mirrored.root,
+        None if mirrored is None else identity_text(mirrored.source),
+        None if mirrored is None else digest(mirrored.source_sha256),
     )
 
 
 def intent_from(ref: FileRef, row: Row) -> Intent:
-    temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name = row
+    temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name, *tree = row
+    root, source, source_sha256 = tree
     return Intent(
         ref=ref,
         temp_name=temp_name,
@@ -126,6 +139,7 @@ def intent_from(ref: FileRef, row: Row) -> Intent:
         result_sha256=hexadecimal(result_sha256),
         original_sha256=hexadecimal(original_sha256),
         keep=None if keep_name is None else KeptAt(keep_place, keep_name),
+        mirrored=None if root is None else Mirrored(root, identity_from(source), hexadecimal(source_sha256)),
     )
 
 
@@ -167,3 +181,13 @@ def row_of_receipt(receipt: Receipt) -> tuple[Any, ...]:
 def receipt_from(ref: FileRef, row: Row) -> Receipt:
     before, after, bytes_before, bytes_after, profile = row
     return Receipt(ref, hexadecimal(before), hexadecimal(after), bytes_before, bytes_after, profile)
+
+
+def row_of_output(output: Output) -> tuple[Any, ...]:
+    """The values of OUTPUT_COLUMNS."""
+    return output.root, identity_text(output.identity), digest(output.sha256), digest(output.source_sha256)
+
+
+def output_from(ref: FileRef, row: Row) -> Output:
+    root, identity, sha256, source_sha256 = row
+    return Output(ref, root, identity_from(identity), hexadecimal(sha256), hexadecimal(source_sha256))

@@ -30,7 +30,7 @@ def salvage(damaged: Path, new: sqlite3.Connection) -> Counter[str]:
         # What of the schema cannot be parsed costs its own table or index, not all of them.
         old.execute("PRAGMA writable_schema = ON")
         new.execute("BEGIN IMMEDIATE")
-        for table in ("root", "file", "intent", "receipt", "kept", "total", "step"):
+        for table in ("root", "file", "intent", "output", "receipt", "kept", "total", "step"):
             rows = _sound_rows(old, table)
             while batch := list(islice(rows, _BATCH_ROWS)):
                 if table == "root":
@@ -99,7 +99,7 @@ def _can_read(old: sqlite3.Connection, question: str, after: int) -> bool:
 def _drop_strays(new: sqlite3.Connection) -> None:
     """Rows that speak of files of which nobody knows any more where they lie."""
     new.execute("DELETE FROM file WHERE root NOT IN (SELECT id FROM root)")
-    for table in ("intent", "kept", "step"):
+    for table in ("intent", "output", "kept", "step"):
         new.execute(f"DELETE FROM {table} WHERE file NOT IN (SELECT id FROM file)")
 
 

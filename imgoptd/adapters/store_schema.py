@@ -13,14 +13,16 @@ UNFINISHED = "state IN ('queued', 'active', 'deferred', 'held')"
 _UNCHECKED = {
     "root": "id, path, baseline",
     "file": "id, root, path, state, identity, reason, detail, uid, fresh, attempts, sha256, facts, bytes_before,"
-    " bytes_after",
+    " bytes_after, output",
     "step": "file, seq, wall_ms, step, text",
-    "intent": "file, temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name",
+    "intent": "file, temp_name, original, result, result_sha256, original_sha256, keep_place, keep_name, tree,"
+    " source, source_sha256",
+    "output": "file, root, identity, sha256, source_sha256",
     "kept": "id, file, wall_ms, place, name, bytes, identity, sha256, result, result_sha256, restoring_temp, restoring",
     "receipt": "id, file, wall_ms, before_sha256, after_sha256, bytes_before, bytes_after, profile",
     "total": "key, value",
 }
-"""The tables of version 2 and their columns, as they were."""
+"""The tables of version 3 and their columns, as they were."""
 
 
 def _with_checksum(table: str, columns: str) -> str:
@@ -114,7 +116,24 @@ MIGRATIONS: tuple[str, ...] = (
     ALTER TABLE intent ADD COLUMN keep_place BLOB;
     ALTER TABLE intent ADD COLUMN keep_name BLOB;  -- NULL: the original is not kept
     """,
-    # 3: a checksum in each row, a count of the commits, and the checksum of the schema
+    # 3: output trees
+    """
+    ALTER TABLE file ADD COLUMN output BLOB NOT NULL DEFAULT x'';  -- the tree it was judged for
+
+    ALTER TABLE intent ADD COLUMN tree BLOB;  -- the tree the result goes into; NULL: the original's place
+    ALTER TABLE intent ADD COLUMN source TEXT;
+    ALTER TABLE intent ADD COLUMN source_sha256 BLOB;
+
+    CREATE TABLE output (  -- what we put into a tree
+        file INTEGER NOT NULL REFERENCES file (id),
+        root BLOB NOT NULL,
+        identity TEXT NOT NULL,
+        sha256 BLOB,
+        source_sha256 BLOB,
+        PRIMARY KEY (file, root)
+    ) STRICT, WITHOUT ROWID;
+    """,
+    # 4: a checksum in each row, a count of the commits, and the checksum of the schema
     f"""
     CREATE TABLE meta (
         key TEXT PRIMARY KEY,  -- 'commits' that were made, 'schema': see `schema_checksum`
@@ -126,7 +145,7 @@ MIGRATIONS: tuple[str, ...] = (
     """,
 )
 
-CHECKED_FROM = 3
+CHECKED_FROM = 4
 """The version from which on rows carry checksums."""
 
 VERSION = len(MIGRATIONS)

@@ -9,13 +9,14 @@ from typing import Any
 
 import msgspec
 
-from imgoptd.adapters.store_rows import FILE_COLUMNS, INTENT_COLUMNS, KEPT_COLUMNS, RECEIPT_COLUMNS
+from imgoptd.adapters.store_rows import FILE_COLUMNS, INTENT_COLUMNS, KEPT_COLUMNS, OUTPUT_COLUMNS, RECEIPT_COLUMNS
 
 COLUMNS: dict[str, str] = {
     "meta": "key, value",
     "root": "id, path, baseline",
     "file": f"id, root, path, {FILE_COLUMNS}",
     "intent": f"file, {INTENT_COLUMNS}",
+    "output": f"file, {OUTPUT_COLUMNS}",
     "receipt": f"id, file, wall_ms, {RECEIPT_COLUMNS}",
     "kept": f"id, file, wall_ms, {KEPT_COLUMNS}",
     "total": "key, value",

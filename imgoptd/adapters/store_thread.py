@@ -13,7 +13,7 @@ from imgoptd.adapters.store import Known, Store, StoreDamaged
 from imgoptd.adapters.store_check import check_beside
 from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.core.commands import Record
-from imgoptd.core.model import FileRecord, FileRef, Intent, Receipt
+from imgoptd.core.model import FileRecord, FileRef, Intent, Output, Receipt
 
 T = TypeVar("T")
 
@@ -96,6 +96,16 @@ class StoreThread:
 
     async def receipts(self, ref: FileRef) -> list[Receipt]:
         return await self._run(lambda: self._store.receipts(ref))
+
+    async def outputs(self, refs: Sequence[tuple[FileRef, bytes]]) -> list[Output | None]:
+        """What stands for each file in that output tree, as far as we put it there; an empty root has none."""
+        wanted = list(refs)
+        if not any(root for _, root in wanted):
+            return [None] * len(wanted)
+        return await self._run(lambda: [self._store.output(ref, root) if root else None for ref, root in wanted])
+
+    async def has_outputs(self, root: bytes) -> bool:
+        return await self._run(lambda: self._store.has_outputs(root))
 
     async def is_result(self, sha256: str) -> bool:
         return await self._run(lambda: self._store.is_result(sha256))

@@ -16,8 +16,8 @@ from imgoptd.core.text import one_line, show_path
 NEEDS_RESTART = frozenset({"daemon.state_dir", "daemon.control", "daemon.log"})
 """Keys that are read once, at the start."""
 
-DERIVED = frozenset({"path", "settings"})
-"""Fields of a watch that are shown elsewhere: the name of the line, and what profile and min_saving come to."""
+DERIVED = frozenset({"path", "settings", "trees_inside"})
+"""Fields of a watch that are shown elsewhere: the name of the line, and what other keys come to."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +89,8 @@ def _show_budget(budget: MemoryBudget) -> str:
 def _show_plain(value: object) -> str:
     if isinstance(value, tuple):
         return show_value(list(value))
+    if isinstance(value, bytes):
+        return show_path(value) or '""'
     if isinstance(value, Path):
         return show_path(os.fsencode(value))
     return one_line(value) if isinstance(value, str) else show_value(value)

@@ -19,6 +19,7 @@ from typing import Any
 import tomli
 
 from imgoptd.config import units
+from imgoptd.config.overlaps import check_overlaps
 from imgoptd.config.schema import Config, DaemonSection, MemoryBudget, UndoSection, Watch, WorkersSection
 from imgoptd.config.table import (
     ConfigError,
@@ -38,7 +39,7 @@ from imgoptd.core.model import JobSettings
 
 __all__ = ["ConfigError", "load", "loads"]
 
-ONLY_LOSSLESS = "this version does lossless optimisation in place only"
+ONLY_LOSSLESS = "this version does lossless optimisation only"
 
 BUILT_IN_PROFILES = ("archive", "web")
 
@@ -88,8 +89,7 @@ def loads(content: str, source: Path, base: Path | None = None) -> Config:
         undo=undo,
         watches=tuple(_watch(table, folder, profiles, undo) for table in _watch_tables(top)),
     )
-    _check_overlaps(config)
-    return config
+    return check_overlaps(config)
 
 
 def _parse(content: str, source: Path) -> dict[str, Any]:
@@ -146,10 +146,6 @@ class _Base:
         if read == b"/":
             raise Wrong("would take in /proc, /sys and the system itself", "name the folders that hold your images")
         return read
-
-
-def _lies_in(inner: bytes, outer: bytes) -> bool:
-    return inner == outer or inner.startswith(outer + b"/")
 
 
 # ---- sections -------------------------------------------------------------------------------------------------------
@@ -272,10 +268,13 @@ def _watch_table(source: Path, number: int, values: dict[str, Any]) -> Table:
 def _watch(table: Table, folder: _Base, profiles: tuple[str, ...], undo: UndoSection) -> Watch:
     table.only(WATCH_KEYS)
     default = Watch(path=b"")
-    if table.take("mode", choice("replace", "output"), "replace") != "replace":
-        table.fail("mode", ONLY_LOSSLESS, "remove it")
-    if "output" in table:
-        table.fail("output", ONLY_LOSSLESS, "remove it")
+    mode = table.take("mode", choice("replace", "output"), default.mode)
+    if mode == "output":
+        output = table.need("output", folder.watched, "name the folder that the results shall go to")
+    else:
+        output = default.output
+        if "output" in table:
+            table.fail("output", 'has no meaning with mode = "replace"', 'write mode = "output", or remove it')
     profile = table.take("profile", text, default.profile)
     if profile not in profiles:
         table.fail("profile", "is not defined", suggest(profile, profiles, "use one of"))
@@ -287,6 +286,8 @@ def _watch(table: Table, folder: _Base, profiles: tuple[str, ...], undo: UndoSec
     return Watch(
         path=table.need("path", folder.watched, "name the folder to watch"),
         profile=profile,
+        mode=mode,
+        output=output,
         recursive=table.take("recursive", boolean, default.recursive),
         existing=table.take("existing", choice("ignore", "optimize"), default.existing),
         # With no quiet time at all a file would be read between two writes wherever leases are not to be had.
@@ -298,7 +299,10 @@ def _watch(table: Table, folder: _Base, profiles: tuple[str, ...], undo: UndoSec
         min_saving=min_saving,
         companions=table.take("companions", choice("leave", "optimize"), default.companions),
         hard_links=table.take("hard_links", choice("leave", "part"), default.hard_links),
-        settings=JobSettings(profile, min_saving, keep_original=undo.lossless and undo.keep_s > 0),
+        # With an output tree no original is displaced.
+        settings=JobSettings(
+            profile, min_saving, keep_original=undo.lossless and undo.keep_s > 0 and mode == "replace"
+        ),
     )
 
 
@@ -315,23 +319,3 @@ def _include(value: object) -> tuple[str, ...]:
     if not patterns:
         raise Wrong("lets no file in", 'remove it, or write ["*"]')
     return patterns
-
-
-def _check_overlaps(config: Config) -> None:
-    """A file must belong to one folder with one set of rules, and the daemon must not watch what it writes itself."""
-    state_dir = os.fsencode(config.daemon.state_dir)
-    for number, watch in enumerate(config.watches):
-        subject = f"watch path = {quoted(os.fsdecode(watch.path))}"
-        for other in config.watches[:number]:
-            if watch.path == other.path:
-                raise ConfigError(config.source, subject, "is watched twice", "remove one of the two")
-            for inner, outer, where in ((watch, other, "inside"), (other, watch, "around")):
-                if outer.recursive and _lies_in(inner.path, outer.path):
-                    what = f"lies {where} the watched folder {quoted(os.fsdecode(other.path))}"
-                    mend = (
-                        "a file would have two sets of rules: remove one, or write recursive = false for the outer one"
-                    )
-                    raise ConfigError(config.source, subject, what, mend)
-        if _lies_in(watch.path, state_dir) or (watch.recursive and _lies_in(state_dir, watch.path)):
-            what = f"overlaps with the daemon's own state_dir {quoted(os.fsdecode(config.daemon.state_dir))}"
-            raise ConfigError(config.source, subject, what, "move state_dir out of the watched folder")

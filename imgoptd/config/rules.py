@@ -79,8 +79,16 @@ BUILT_IN_SHAPES = (
 class PathRules:
     """The rules of one watched folder, compiled. Paths are relative to the folder, as in FileRef."""
 
-    def __init__(self, include: Iterable[str], exclude: Iterable[str], recursive: bool = True) -> None:
+    def __init__(
+        self,
+        include: Iterable[str],
+        exclude: Iterable[str],
+        recursive: bool = True,
+        trees_inside: Iterable[bytes] = (),
+    ) -> None:
+        """`trees_inside`: output trees that lie in the folder, paths below it."""
         self._recursive = recursive
+        self._trees = tuple(tree + b"/" for tree in trees_inside)
         own = list(exclude)
         # A pattern that ends with a slash is for folders and is matched without that slash.
         of_folders = [pattern for pattern in own if pattern.endswith("/")]
@@ -94,7 +102,7 @@ class PathRules:
 
     @classmethod
     def of(cls, watch: Watch) -> PathRules:
-        return cls(watch.include, watch.exclude, watch.recursive)
+        return cls(watch.include, watch.exclude, watch.recursive, watch.trees_inside)
 
     def ignores(self, path: bytes) -> str | None:
         """Why the file is not looked at (the pattern that excludes it, and whose it is), or None if it is."""
@@ -116,6 +124,8 @@ class PathRules:
             return None
         if not self._recursive:
             return "recursive = false"
+        if (path + b"/").startswith(self._trees):
+            return "it lies in an output tree"
         upto = ""
         for name in _text(path).split("/"):
             upto = f"{upto}/{name}" if upto else name

@@ -51,6 +51,9 @@ class Watch:
     """Absolute, without a trailing slash."""
     profile: str = "archive"
     mode: str = "replace"
+    """replace | output"""
+    output: bytes = b""
+    """With mode output: the tree that results go to, absolute; else empty."""
     recursive: bool = True
     existing: str = "ignore"
     """ignore | optimize"""
@@ -68,6 +71,8 @@ class Watch:
     """leave | part"""
     settings: JobSettings = JobSettings()
     """Resolved from the profile and min_saving."""
+    trees_inside: tuple[bytes, ...] = ()
+    """Output trees, of this folder or another, that lie in it: paths below it. Nothing there is input."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,6 +87,8 @@ class Breaker:
     ref: FileRef
     """A file in whose folder the place is tried."""
     need_bytes: int
+    output: bytes
+    """The output tree of the file: what sickens is where results go. Empty: they go to the file's own folder."""
     failure: Failure
     """Why it is suspected or open."""
     since_s: float
@@ -127,7 +129,7 @@ class Breakers:
         breaker = self.known.get(place)
         if breaker is None:
             need_bytes = min(record.identity.size, NEED_MOST_BYTES)
-            breaker = self.known[place] = Breaker(place, record.ref, need_bytes, failure, turn.now_s)
+            breaker = self.known[place] = Breaker(place, record.ref, need_bytes, record.output, failure, turn.now_s)
         breaker.suspects.append(record.ref)
         if failure.reason in OURS and breaker.state in (State.CLOSED, State.SUSPECTED):
             self._failed(turn, breaker, failure, Sign.WANT, LOOK_S)
@@ -192,7 +194,7 @@ class Breakers:
             self._announce_closed(turn, breaker)
 
     def _ask(self, turn: Turn, breaker: Breaker) -> None:
-        turn.act(c.ProbeFolder(breaker.place, breaker.ref, breaker.need_bytes))
+        turn.act(c.ProbeFolder(breaker.place, breaker.ref, breaker.need_bytes, breaker.output))
 
     def _announce_open(self, turn: Turn, breaker: Breaker) -> None:
         silence = self._silences.setdefault(breaker.place, _Silence(turn.now_s, SILENCE_FIRST_S))
@@ -212,7 +214,8 @@ class Breakers:
 
 
 def _where(breaker: Breaker) -> str:
-    folder = breaker.ref.full.rpartition(b"/")[0] or b"/"
+    where = FileRef(breaker.output or breaker.ref.root, breaker.ref.path)
+    folder = where.full.rpartition(b"/")[0] or b"/"
     return show_path(folder)
 
 

@@ -14,6 +14,8 @@ from imgoptd.core.model import (
     Intent,
     JobSettings,
     Kept,
+    Mirror,
+    Output,
     Place,
     Receipt,
 )
@@ -65,13 +67,22 @@ class DropKept:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveOutput:
+    """This stands in an output tree now, in place of what stood there for the file before."""
+
+    output: Output
+
+
+@dataclass(frozen=True, slots=True)
 class BaselineTaken:
     """The folder's first scan is complete: from now on what is found there came later."""
 
     root: bytes
 
 
-Record = SaveFile | AppendStep | SaveIntent | DropIntent | SaveReceipt | SaveKept | DropKept | BaselineTaken
+Record = (
+    SaveFile | AppendStep | SaveIntent | DropIntent | SaveReceipt | SaveKept | DropKept | SaveOutput | BaselineTaken
+)
 
 # ---- actions: what the adapters do ----------------------------------------------------------------------------------
 
@@ -83,6 +94,8 @@ class LookAt:
     ref: FileRef
     ends: bool = False
     """Look also whether the file ends as whole files of its format do."""
+    output: bytes = b""
+    """The folder's output tree: ask the store also what stands there for the file."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +106,8 @@ class ProbeFolder:
     ref: FileRef
     need_bytes: int
     """Room that must be left above the floor of free space, as far as it is less than the floor itself."""
+    output: bytes = b""
+    """The output tree of the file, if it has one: it is tried there, on whatever disk that is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +154,9 @@ class SendJob:
     settings: JobSettings
     memory_bytes: int
     """Reservation: what the job is allowed to take above the idle worker."""
+    mirror: Mirror | None
+    """The output tree that the result goes into; None: into the original's place. It has no default, lest a caller
+    forget it and an original be replaced that was to be left alone."""
     known_sha256: str = ""
     """Content that needs no work if the file holds it; empty: none is known."""
 
@@ -154,8 +172,20 @@ class Prepare:
 
 
 @dataclass(frozen=True, slots=True)
+class Copy:
+    """Read the file whole and have its bytes, with its attributes, ready for the output tree.
+
+    Answers: Prepared, after which all goes as with a result; Standing; or ReplaceFailed.
+    """
+
+    ref: FileRef
+    identity: Identity
+    mirror: Mirror
+
+
+@dataclass(frozen=True, slots=True)
 class Exchange:
-    """Put the result in the original's place if that is still what was read.
+    """Put the result in the original's place if that is still what was read; or into the output tree.
 
     Answers: Exchanged; Prepared again, now with the result's inode, where the result had to be copied first; or
     ReplaceFailed.
@@ -214,6 +244,7 @@ Action = (
     | SendProbe
     | SendJob
     | Prepare
+    | Copy
     | Exchange
     | Discard
     | Restore

@@ -196,7 +196,7 @@ class Dispatcher:
         job.reserved_bytes = need = self._need(job)
         self.fleet.give(worker, job)
         identity = job.record.identity
-        turn.act(c.SendJob(worker.id, job.ref, identity, facts, job.settings, need, job.previous_sha256))
+        turn.act(c.SendJob(worker.id, job.ref, identity, facts, job.settings, need, job.mirror, job.previous_sha256))
 
     # ---- scaling ----------------------------------------------------------------------------------------------------
 

@@ -64,6 +64,7 @@ class Engine:
             e.Finished: self._finished,
             e.Prepared: self._prepared,
             e.Exchanged: self._exchanged,
+            e.Standing: self._standing,
             e.ReplaceFailed: self._replace_failed,
             e.Sensed: self._sensed,
             e.UndoChanged: lambda turn, event: self.restores.undo_changed(turn, event.files, event.bytes),
@@ -86,6 +87,7 @@ class Engine:
         turn = Turn(now_s)
         if not self.dispatcher.draining:
             self.intake.due(turn)
+            self.jobs.start_copies(turn)
         self._end_overdue(turn)
         if self.start_paused_until_s is not None and now_s >= self.start_paused_until_s:
             self.start_paused_until_s = None
@@ -304,6 +306,11 @@ class Engine:
         job = self._replacing(event.ref)
         if job is not None:
             self.jobs.exchanged(turn, job, event)
+
+    def _standing(self, turn: Turn, event: e.Standing) -> None:
+        job = self._replacing(event.ref)
+        if job is not None:
+            self.jobs.standing(turn, job, event)
 
     def _replace_failed(self, turn: Turn, event: e.ReplaceFailed) -> None:
         job = self._replacing(event.ref)

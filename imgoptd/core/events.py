@@ -16,6 +16,7 @@ from imgoptd.core.model import (
     KeptAt,
     Look,
     Outcome,
+    Output,
     Place,
 )
 from imgoptd.core.rescan import Stood
@@ -33,6 +34,8 @@ class FolderPolicy:
     settings: JobSettings = JobSettings()
     part_hard_links: bool = False
     """Replace one name of a file that has several: the others keep the original."""
+    output: bytes = b""
+    """The tree into which results go, the originals being left alone; empty: results replace the originals."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +128,8 @@ class Looked:
     look: Look
     known: FileRecord | None
     """The store's row of this path, if there is one."""
+    output: Output | None = None
+    """What we put into the folder's output tree for this path, if there is one and we did."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,12 +224,20 @@ class Prepared:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """The result stands at the path, durably."""
+    """The result stands at the path (in an output tree: at the path there), durably."""
 
     ref: FileRef
     result: Identity
     kept: Identity | None = None
     """Of the original where it is kept now, if that was asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The file's content, read whole for a copy, is what its output was made from: nothing was put anywhere."""
+
+    ref: FileRef
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -327,6 +340,7 @@ Event = (
     | Finished
     | Prepared
     | Exchanged
+    | Standing
     | ReplaceFailed
     | Sensed
     | UndoChanged

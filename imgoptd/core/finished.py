@@ -29,10 +29,17 @@ class Row(Protocol):
     def state(self) -> JobState: ...
     @property
     def reason(self) -> str: ...
+    @property
+    def output(self) -> bytes: ...
 
 
-def untouchable(mode: int, nlink: int, *, immutable: bool = False, part_hard_links: bool = False) -> str:
-    """Why a regular file is not ours to replace, by its rights and links; empty: nothing speaks against it."""
+def untouchable(mode: int, nlink: int, output: bytes, *, immutable: bool = False, part_hard_links: bool = False) -> str:
+    """Why a regular file is not ours to replace, by its rights and links; empty: nothing speaks against it.
+
+    With an `output` tree nothing does: the file is not touched.
+    """
+    if output:
+        return ""
     if immutable or not mode & 0o222:
         return PROTECTED
     return HARD_LINKED if nlink > 1 and not part_hard_links else ""
@@ -43,13 +50,18 @@ def same_content(one: Identity, other: Identity) -> bool:
     return one[1:] == other[1:]
 
 
-def finished(row: Row, identity: Identity | None, why_untouchable: str, *, patient: bool, spare_existing: bool) -> bool:
+def finished(
+    row: Row, identity: Identity | None, why_untouchable: str, output: bytes, *, patient: bool, spare_existing: bool
+) -> bool:
     """Does the row know exactly this content of a regular file as finished?
 
+    `output`: the folder's output tree; what was finished in place or for another tree is not finished for this one.
     `spare_existing`: what stood there when the folder was first watched is still to be left alone. Not `patient`: a
     run of its own, which tries what failed anew, so that its exit status tells what still fails.
     """
     if identity is None or row.state not in FINAL_STATES or not same_content(row.identity, identity):
+        return False
+    if row.output != output and row.reason != EXISTING:
         return False
     if row.reason in UNTOUCHABLE:
         return why_untouchable == row.reason

@@ -216,7 +216,8 @@ class Intake:
             if ref.root in self.withheld:
                 self.withheld[ref.root].add(ref)
             else:
-                turn.act(c.LookAt(ref, ends=self.settler.asks_for_end(ref)))
+                output = self.folders[ref.root].output
+                turn.act(c.LookAt(ref, ends=self.settler.asks_for_end(ref), output=output))
 
     def next_deadline_s(self) -> float | None:
         times = (self.jobs.next_due_s(), self.settler.next_due_s(), self.jobs.places.breakers.next_deadline_s())
@@ -264,10 +265,10 @@ class Intake:
             self.settler.drop(ref)
         elif self.settler.looked(ref, look, turn.now_s) or self._settled_before(known, look):
             self.settler.drop(ref)
-            self._settled(turn, look, known, candidate)
+            self._settled(turn, event, candidate)
         elif not self._patient and candidate.busy_looks >= BUSY_LOOKS_OF_THE_IMPATIENT:
             self.settler.drop(ref)
-            record = FileRecord(ref, look.identity, JobState.SETTLING, uid=look.uid)
+            record = FileRecord(ref, look.identity, JobState.SETTLING, uid=look.uid, output=folder.output)
             failure = Failure(FailureKind.TRANSIENT, "busy", "another program keeps it open for writing")
             self.jobs.defer_unopened(turn, record, folder, failure, candidate.noticed_s)
 
@@ -286,7 +287,7 @@ class Intake:
         spare = not (live or folder.optimize_existing)
         why = _untouchable(look, folder)
         reason = why.reason if why is not None else ""
-        return finished(known, look.identity, reason, patient=self._patient, spare_existing=spare)
+        return finished(known, look.identity, reason, folder.output, patient=self._patient, spare_existing=spare)
 
     def _settled_before(self, known: FileRecord | None, look: Look) -> bool:
         """A file that was queued and has not changed since needs no second settling, if nobody writes to it now."""
@@ -313,6 +314,7 @@ class Intake:
         record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
         if look.kind is FileKind.UNREADABLE:
             if known is None or not self._still_told(known, look, live=candidate.live):
+                record = replace(record, output=self.folders[ref.root].output)
                 failure = Failure(FailureKind.TRANSIENT, look.reason, look.detail)
                 self.jobs.defer_unopened(turn, record, self.folders[ref.root], failure, candidate.noticed_s)
             return
@@ -328,14 +330,15 @@ class Intake:
             return False
         return look.identity in (None, known.identity) and not (live and known.reason == EXISTING)
 
-    def _settled(self, turn: Turn, look: Look, known: FileRecord | None, candidate: Candidate) -> None:
+    def _settled(self, turn: Turn, event: e.Looked, candidate: Candidate) -> None:
+        ref, look = event.ref, event.look
         assert look.identity is not None
-        ref, verdict = candidate.ref, candidate.verdict
+        folder, verdict = self.folders[ref.root], candidate.verdict
         if verdict is not None and verdict.record.identity == look.identity:
-            self.jobs.convict(turn, verdict.record, self.folders[ref.root], verdict.failure)
+            self.jobs.convict(turn, verdict.record, folder, verdict.failure)
             return
         # What an operator asks for is begun as if nothing were known of it.
-        known = None if candidate.retry else known
+        known = None if candidate.retry else event.known
         same = known is not None and known.identity == look.identity
         record = FileRecord(
             ref,
@@ -345,8 +348,9 @@ class Intake:
             fresh=candidate.fresh,
             attempts=known.attempts if known is not None and same and known.state not in FINAL_STATES else 0,
             bytes_before=look.identity.size,
+            output=folder.output,
         )
-        why = _untouchable(look, self.folders[ref.root])
+        why = _untouchable(look, folder)
         if why is not None:
             self._skip(turn, record, why.reason, why.detail)
         elif look.identity.size == 0:
@@ -354,9 +358,11 @@ class Intake:
         else:
             # A manifest that came while it was worked on leaves a hash of what was never finished.
             finished = known is not None and known.state in (JobState.DONE, JobState.SKIPPED)
-            tells = known is not None and finished and known.reason not in UNTOUCHABLE
+            # For an output tree it is what stands there that tells whether the content is done.
+            in_place = not folder.output and known is not None and not known.output
+            tells = known is not None and finished and in_place and known.reason not in UNTOUCHABLE
             known_sha256 = known.sha256 if known is not None and tells else ""
-            self.jobs.queue(turn, record, self.folders[ref.root], candidate.noticed_s, known_sha256)
+            self.jobs.queue(turn, record, folder, candidate.noticed_s, known_sha256, event.output)
 
     def _skip(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> None:
         """A file that never becomes a job."""
@@ -379,8 +385,10 @@ def counts_what_lies_around(look: Look, known: FileRecord | None) -> bool:
 
 def _untouchable(look: Look, folder: e.FolderPolicy) -> Failure | None:
     """Why the regular file is not ours to touch, or None."""
+    if folder.output:
+        return None
     kept = look.immutable or look.read_only_mount
-    reason = untouchable(look.mode, look.nlink, immutable=kept, part_hard_links=folder.part_hard_links)
+    reason = untouchable(look.mode, look.nlink, b"", immutable=kept, part_hard_links=folder.part_hard_links)
     if reason == PROTECTED:
         return Failure(FailureKind.REJECTED, PROTECTED, _protection(look))
     if reason == HARD_LINKED:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imgoptd.core.estimate import Estimate
-from imgoptd.core.model import Domain, FileRecord, FileRef, JobSettings, KeptAt, Place
+from imgoptd.core.model import Domain, Failure, FileRecord, FileRef, JobSettings, KeptAt, Mirror, Place
 
 
 class Stage(StrEnum):
@@ -16,6 +16,8 @@ class Stage(StrEnum):
     PROBING = "probing"
     READY = "ready"
     WORKING = "working"
+    COPYING = "copying"
+    """Its own bytes wait to be put into the output tree."""
     REPLACING = "replacing"
     WAITING = "waiting"
     """Deferred until `due_s`, or held."""
@@ -37,6 +39,10 @@ class Job:
     """Of the result, between prepare and exchange."""
     keep_at: KeptAt | None = None
     """Where its original is to be kept, likewise."""
+    mirror: Mirror | None = None
+    """The output tree its result goes to; None: into the original's place."""
+    kept: Failure | None = None
+    """Why its own bytes go into the output tree instead of a result."""
     estimate: Estimate = Estimate(0, 0.0)
     reserved_bytes: int = 0
     solo: bool = False

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core import retry
+from imgoptd.core import mirroring, retry
 from imgoptd.core.backlog import Backlog
 from imgoptd.core.deferred import Deferred
 from imgoptd.core.estimate import Estimator
@@ -24,13 +24,15 @@ from imgoptd.core.model import (
     Intent,
     JobState,
     Kept,
+    Mirror,
     Outcome,
+    Output,
     Receipt,
     Verdict,
 )
 from imgoptd.core.places import Places
 from imgoptd.core.story import Story
-from imgoptd.core.text import show_bytes
+from imgoptd.core.text import show_bytes, show_path
 from imgoptd.core.turn import Turn
 from imgoptd.core.undo import UndoRoom
 
@@ -55,6 +57,7 @@ class Jobs:
     def __init__(self, story: Story, attend: Attend, suspect: Suspect) -> None:
         self.by_ref: dict[FileRef, Job] = {}
         self.backlog = Backlog()
+        self.copies = mirroring.Copies()
         self.estimator = Estimator()
         self.undo = UndoRoom()
         self.deferred = Deferred(lambda job: self.backlog.is_shut(job.place))
@@ -70,11 +73,21 @@ class Jobs:
     # ---- in and out of the backlog ----------------------------------------------------------------------------------
 
     def queue(
-        self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, noticed_s: float, previous_sha256: str = ""
+        self,
+        turn: Turn,
+        record: FileRecord,
+        folder: e.FolderPolicy,
+        noticed_s: float,
+        previous_sha256: str = "",
+        output: Output | None = None,
     ) -> None:
-        """A settled file becomes a job."""
+        """A settled file becomes a job. `output` is what stands for it in the folder's output tree."""
         job = self._new(record, folder, noticed_s)
         job.previous_sha256 = previous_sha256
+        if folder.output:
+            # The look may have been at another tree: the configuration can change meanwhile.
+            same_tree = output is not None and output.root == folder.output
+            job.mirror = Mirror(folder.output, output if same_tree else None)
         job.solo = record.attempts > 0
         job.record = self._story.move(
             turn, record, JobState.QUEUED, text=f"complete, {show_bytes(record.identity.size)}"
@@ -154,7 +167,10 @@ class Jobs:
             return
         job.record = replace(job.record, facts=facts)
         if facts.leave is not None:
-            self.failed(turn, job, facts.leave)
+            if mirroring.is_picture(facts):
+                self._keep(turn, job, facts.leave)
+            else:
+                self.failed(turn, job, facts.leave)
             return
         job.estimate = self.estimator.estimate(facts, job.record.identity.size)
         text = f"{facts.format} {facts.width}x{facts.height}, needs about {show_bytes(job.estimate.memory_bytes)}"
@@ -169,8 +185,10 @@ class Jobs:
     def recognised(self, turn: Turn, job: Job, event: e.Recognised) -> None:
         """The content is known: nothing needs doing."""
         self.read(job, event.sha256)
-        if event.own_result:
-            self._end(turn, job, JobState.DONE, "own-result", "this content is already a result of ours")
+        if event.own_result and job.mirror is not None:
+            self._keep(turn, job, mirroring.OWN_RESULT)
+        elif event.own_result:
+            self._end(turn, job, JobState.DONE, mirroring.OWN_RESULT.reason, mirroring.OWN_RESULT.detail)
         else:
             self._end(turn, job, JobState.SKIPPED, "known", "the same content was finished at this path before")
 
@@ -188,7 +206,22 @@ class Jobs:
             self.failed(turn, job, failure or Failure(FailureKind.UNVERIFIED, "no-reason", "the worker gave no reason"))
         else:
             kept = failure or Failure(FailureKind.REJECTED, "not-smaller", "no smaller result was found")
+            self._keep(turn, job, kept)
+
+    def _keep(self, turn: Turn, job: Job, kept: Failure) -> None:
+        """There is no result for the picture. In an output tree its own bytes stand for it."""
+        if job.mirror is not None:
+            self.copies.add(job, kept)
+        else:
             self._end(turn, job, JobState.SKIPPED, kept.reason, kept.detail)
+
+    def start_copies(self, turn: Turn) -> None:
+        """Have originals that stand for themselves put into their output trees, a few at a time."""
+        for job in self.copies.due():
+            assert job.mirror is not None
+            if job.record.state is not JobState.ACTIVE:  # else a worker had it, and found no result
+                job.record = self._story.move(turn, job.record, JobState.ACTIVE)
+            turn.act(c.Copy(job.ref, job.record.identity, job.mirror))
 
     def lost(self, turn: Turn, job: Job, reason: str, detail: str) -> None:
         """The job's worker died under it or was ended for it."""
@@ -200,7 +233,10 @@ class Jobs:
         """The result is ready on disk. The intent becomes durable before anything happens at the path."""
         job.result_sha256, job.keep_at = event.sha256, event.keep
         sha256 = job.record.sha256
-        intent = Intent(job.ref, event.temp_name, event.original, event.result, event.sha256, sha256, event.keep)
+        if job.mirror is not None:
+            intent = mirroring.intent(job, job.mirror, event)
+        else:
+            intent = Intent(job.ref, event.temp_name, event.original, event.result, event.sha256, sha256, event.keep)
         turn.record(c.SaveIntent(intent))
         turn.act(c.Exchange(intent))
 
@@ -208,6 +244,12 @@ class Jobs:
         """The result stands at the path: receipt, and the end."""
         before, after, sha256 = job.record.identity.size, event.result.size, job.result_sha256
         turn.record(c.DropIntent(job.ref))
+        if job.mirror is not None:
+            turn.record(c.SaveOutput(mirroring.output(job, job.mirror, event.result)))
+        if job.mirror is not None and job.kept is not None:
+            turn.record(mirroring.copied(job, job.mirror))
+            self._copied(turn, job, job.kept)
+            return
         turn.record(c.SaveReceipt(Receipt(job.ref, job.record.sha256, sha256, before, after, job.settings.profile)))
         if event.kept is not None and job.keep_at is not None:
             turn.record(
@@ -215,15 +257,29 @@ class Jobs:
             )
             turn.record(c.AppendStep(job.ref, "kept", f"the original, {show_bytes(event.kept.size)}, is kept"))
             self.undo.changed(1, event.kept.size)
-        job.record = replace(job.record, identity=event.result, bytes_before=before, bytes_after=after, sha256=sha256)
+        job.record = replace(job.record, bytes_before=before, bytes_after=after)
+        if job.mirror is None:
+            job.record = replace(job.record, identity=event.result, sha256=sha256)
         self._story.counts["bytes_before"] += before
         self._story.counts["bytes_after"] += after
         detail = f"{show_bytes(before)} -> {show_bytes(after)} (-{(before - after) / before:.1%})"
+        if job.mirror is not None:
+            detail += f" in {show_path(job.mirror.root)}"
         self._end(turn, job, JobState.DONE, "optimized", detail)
+
+    def standing(self, turn: Turn, job: Job, event: e.Standing) -> None:
+        """The file was to be copied into the output tree, and stands there already."""
+        self.read(job, event.sha256)
+        self._copied(turn, job, job.kept or mirroring.OWN_RESULT)
+
+    def _copied(self, turn: Turn, job: Job, kept: Failure) -> None:
+        self.copies.over(job)
+        self._end(turn, job, JobState.SKIPPED, kept.reason, kept.detail)
 
     def replace_failed(self, turn: Turn, job: Job, failure: Failure) -> None:
         if failure.reason != UNFINISHED:
             turn.record(c.DropIntent(job.ref))
+        self.copies.over(job)
         self.failed(turn, job, failure)
 
     # ---- what follows -----------------------------------------------------------------------------------------------

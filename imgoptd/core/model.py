@@ -231,6 +231,8 @@ class FileRecord:
     facts: ImageFacts | None = None
     bytes_before: int = 0
     bytes_after: int = 0
+    output: bytes = b""
+    """The output tree it was last judged for; empty: it is replaced in place."""
 
     @property
     def place(self) -> Place:
@@ -271,8 +273,42 @@ class Kept:
 
 
 @dataclass(frozen=True, slots=True)
+class Output:
+    """What stands in an output tree for a file, put there by us: nothing else there is ours to replace."""
+
+    ref: FileRef
+    root: bytes
+    """Of the output tree; the path below it is that of the file below its watched folder (`core.naming`)."""
+    identity: Identity
+    sha256: str
+    source_sha256: str
+    """Of the content of the file that it was made from."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """Where the result of a job goes, if not into the original's place."""
+
+    root: bytes
+    earlier: Output | None = None
+    """What was put there for the file before."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mirrored:
+    """Of an intent whose result goes into an output tree: where, and what it was made from."""
+
+    root: bytes
+    source: Identity
+    source_sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Intent:
-    """Written durably before an exchange. Recovery acts on inodes, never on the temp's name alone."""
+    """Written durably before an exchange. Recovery acts on inodes, never on the temp's name alone.
+
+    In an output tree `original` is our earlier output, which is to be displaced; inode 0: nothing is.
+    """
 
     ref: FileRef
     temp_name: bytes
@@ -284,6 +320,8 @@ class Intent:
     original_sha256: str = ""
     keep: KeptAt | None = None
     """Where the original goes once it is displaced; None: it is removed."""
+    mirrored: Mirrored | None = None
+    """Set where the result goes into an output tree."""
 
 
 @dataclass(frozen=True, slots=True)

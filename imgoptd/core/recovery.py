@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from imgoptd.core import commands as c
-from imgoptd.core.model import FileRecord, Identity, Intent, JobState, Kept, Receipt
+from imgoptd.core.model import FileRecord, Identity, Intent, JobState, Kept, Mirrored, Output, Receipt
 from imgoptd.core.restores import restored_record
 
 
@@ -32,6 +32,8 @@ def records_after(
         steps.append(c.SaveKept(original))
     if not finished or identity is None:
         return [*steps, c.DropIntent(intent.ref)]
+    if intent.mirrored is not None:
+        return [*steps, *_mirrored(intent, intent.mirrored, known, identity, sentence, profile)]
     before, after = intent.original.size, identity.size
     receipt = Receipt(intent.ref, intent.original_sha256, intent.result_sha256, before, after, profile)
     row = known or FileRecord(intent.ref, identity, JobState.ACTIVE)
@@ -73,3 +75,26 @@ def records_after_restore(
 def _same(now: Identity, then: Identity) -> bool:
     """Equal but for the device number: those of btrfs, overlay and tmpfs are given anew at each mount."""
     return now[1:] == then[1:]
+
+
+def _mirrored(
+    intent: Intent, mirrored: Mirrored, known: FileRecord | None, identity: Identity, sentence: str, profile: str
+) -> list[c.Record]:
+    """The result stands in the output tree. A copied original stays unfinished: why it was copied is found anew."""
+    output = Output(intent.ref, mirrored.root, identity, intent.result_sha256, mirrored.source_sha256)
+    if intent.result_sha256 == mirrored.source_sha256:
+        return [c.SaveOutput(output), c.DropIntent(intent.ref)]
+    before, after = mirrored.source.size, identity.size
+    receipt = Receipt(intent.ref, mirrored.source_sha256, intent.result_sha256, before, after, profile)
+    done = replace(
+        known or FileRecord(intent.ref, mirrored.source, JobState.ACTIVE),
+        identity=mirrored.source,
+        state=JobState.DONE,
+        reason="optimized",
+        detail=sentence,
+        sha256=mirrored.source_sha256,
+        bytes_before=before,
+        bytes_after=after,
+        output=mirrored.root,
+    )
+    return [c.SaveOutput(output), c.SaveReceipt(receipt), c.SaveFile(done), c.DropIntent(intent.ref)]

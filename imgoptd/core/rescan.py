@@ -84,6 +84,8 @@ class Terms:
     """As in FolderPolicy."""
     patient: bool = True
     """As in core.finished."""
+    output: bytes = b""
+    """The folder's output tree; empty: it has none."""
     regular: bool = False
     """One of those that are made now and then: the engine has all that is unfinished, and what is gone is forgotten."""
 
@@ -220,10 +222,11 @@ class Merge:
         if seen.kind is not Kind.REGULAR:
             reason = SYMLINK if seen.kind is Kind.SYMLINK else NOT_A_FILE
             return row.state is JobState.SKIPPED and row.reason == reason and row.identity == NO_IDENTITY
-        why = untouchable(seen.mode, seen.nlink, part_hard_links=terms.part_hard_links)
+        why = untouchable(seen.mode, seen.nlink, terms.output, part_hard_links=terms.part_hard_links)
         if not why and terms.spare_companions and row.reason in COMPANIONS:
             why = row.reason  # to look for what it belongs to would cost more than all the rest
-        return finished(row, seen.identity, why, patient=terms.patient, spare_existing=terms.spare_existing)
+        spare = terms.spare_existing
+        return finished(row, seen.identity, why, terms.output, patient=terms.patient, spare_existing=spare)
 
 
 def next_s(now_s: float, took_s: float) -> float:

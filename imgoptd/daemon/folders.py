@@ -21,6 +21,7 @@ from imgoptd.config.schema import Watch
 from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind
 from imgoptd.core.text import show_path
+from imgoptd.daemon.outputs import Outputs
 from imgoptd.daemon.patience import patiently
 from imgoptd.daemon.scans import Scans
 from imgoptd.daemon.unfinished import Unfinished
@@ -49,6 +50,7 @@ class Folders:
         has_room: Callable[[], bool],
         patient: bool = True,
         unfinished: Unfinished,
+        outputs: Outputs,
     ) -> None:
         """`watcher` is None where the folders are only scanned. `has_room`: may a scan bring in more candidates now?
 
@@ -60,6 +62,7 @@ class Folders:
         self._log = log
         self._watcher = watcher
         self._roots: dict[bytes, Watched] = {}
+        self.outputs = outputs
         self._unfinished = unfinished
         self._changing = asyncio.Lock()
         """Arming and letting go: a reload and the regular check would stumble over each other."""
@@ -101,7 +104,11 @@ class Folders:
         return self._roots[ref.root].rules.ignores(ref.path)
 
     def troubles(self) -> dict[bytes, str]:
-        return {root: known.trouble for root, known in self._roots.items() if known.trouble}
+        """What keeps each from being watched, or its results from being put into its output tree."""
+        return {root: trouble for root, known in self._roots.items() if (trouble := self._trouble(known))}
+
+    def _trouble(self, known: Watched) -> str:
+        return known.trouble or self.outputs.trouble(known.watch.output)
 
     def roots(self) -> list[Watch]:
         return [known.watch for known in self._roots.values()]
@@ -117,7 +124,8 @@ class Folders:
         return {
             "path": watch.path,
             "profile": watch.profile,
-            "trouble": known.trouble,
+            "output": watch.output,
+            "trouble": self._trouble(known),
             "backend": backend.name if backend is not None else "none",
             "why": backend.why if backend is not None else "it is not watched",
             "rescan": known.rescan,
@@ -132,6 +140,7 @@ class Folders:
 
     async def _apply(self, watches: Sequence[Watch]) -> None:
         wanted = {watch.path: watch for watch in watches}
+        await self.outputs.apply(watches)
         for root in [root for root in self._roots if root not in wanted]:
             await self._drop(self._roots.pop(root))
         for path, watch in wanted.items():
@@ -159,6 +168,9 @@ class Folders:
         watcher = self._watcher
         if watcher is None:
             return
+        await self.outputs.check()
+        for known in list(self._roots.values()):
+            self._tell_tree(known)
         troubles = {trouble.root: trouble for trouble in await self._in_thread(watcher.check)}
         for root, known in list(self._roots.items()):
             trouble = troubles.get(root)
@@ -212,6 +224,8 @@ class Folders:
             return
         known.folder = folder
         self._post(e.FolderFound(known.watch.path))
+        known.tree_lost = False
+        self._tell_tree(known)
         if known.trouble:
             self._found(known)
         await self.finish(self._unfinished.below(known.watch.path))
@@ -221,6 +235,18 @@ class Folders:
             self._post(e.BaselineStarted(known.watch.path, since_ns))
         # What the watcher asked for when it was armed again may have been heard too early, while no folder was held.
         self._scans.whole(known, why)
+
+    def _tell_tree(self, known: Watched) -> None:
+        """Without its output tree nothing of a folder can be done, as if it were lost itself."""
+        sentence = self.outputs.trouble(known.watch.output)
+        if known.folder is None or bool(sentence) == known.tree_lost:
+            return
+        known.tree_lost = bool(sentence)
+        if sentence:
+            self._post(e.FolderLost(known.watch.path, sentence))
+        else:
+            self._post(e.FolderFound(known.watch.path))
+            self._scans.whole(known, "its output folder is there again")
 
     def _watch(self, watcher: Watcher, known: Watched, *, first: bool) -> None:
         """In a thread. Raises WatchError."""

@@ -17,6 +17,7 @@ def configured(config: Config, generation: int, limits: Limits, *, once: bool = 
             optimize_existing=once or watch.existing == "optimize",
             settings=watch.settings,
             part_hard_links=watch.hard_links == "part",
+            output=watch.output,
         )
         for watch in config.watches
     )

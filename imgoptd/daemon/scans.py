@@ -126,6 +126,7 @@ class Scans:
             spare_companions=known.watch.companions == "leave" and self._patient,
             part_hard_links=known.watch.hard_links == "part",
             patient=self._patient,
+            output=known.watch.output,
             regular=regular,
         )
 

@@ -31,6 +31,7 @@ from imgoptd.daemon.damage import look_for_damage, raise_damage
 from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.leftovers import take_up
 from imgoptd.daemon.loop import Loop
+from imgoptd.daemon.outputs import Outputs
 from imgoptd.daemon.patience import ask_for_time
 from imgoptd.daemon.policy import configured
 from imgoptd.daemon.supervisor import Supervisor
@@ -150,7 +151,8 @@ class Service:
 
     def _wire(self, tasks: asyncio.TaskGroup, store: StoreThread) -> None:
         post, state_dir = self._turns.post, os.fsencode(self._config.daemon.state_dir)
-        self._unfinished = Unfinished(post, self._edge, store, self._log, state_dir)
+        outputs = Outputs(self._edge, store, self._log)
+        self._unfinished = Unfinished(post, self._edge, store, self._log, state_dir, outputs)
         self._folders = Folders(
             post,
             tasks,
@@ -161,6 +163,7 @@ class Service:
             has_room=self._has_room,
             patient=not self._once,
             unfinished=self._unfinished,
+            outputs=outputs,
         )
         self._undo = Undo(
             post, self._edge, engine=self._engine, store=store, folders=self._folders, unfinished=self._unfinished,

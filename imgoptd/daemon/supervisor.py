@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from imgoptd.adapters import replace as swap
 from imgoptd.adapters.companions import Companions
 from imgoptd.adapters.folder_probe import probe_folder
-from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.listings import Listings
 from imgoptd.adapters.look import look, look_around
@@ -27,6 +26,7 @@ from imgoptd.core import events as e
 from imgoptd.core.intake import counts_what_lies_around
 from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, KeptAt, Look
 from imgoptd.core.text import show_path
+from imgoptd.daemon import openings
 from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.patience import patiently
 from imgoptd.daemon.undo import Undo
@@ -90,8 +90,10 @@ class Supervisor:
                     probes[worker].append(action)
                 case c.SendJob():
                     self._begin(self._send_job(action))
-                case c.Prepare():
-                    self._begin(self._prepare(action))
+                case c.Prepare(ref):
+                    self._begin(self._prepare(ref, partial(self._prepare_all, action)))
+                case c.Copy():
+                    self._begin(self._copy(action))
                 case c.Exchange():
                     self._begin(self._exchange(action))
                 case c.Discard(ref):
@@ -153,8 +155,10 @@ class Supervisor:
             around = await self._in_thread(lambda: [self._look_around(refs[one], looks[one]) for one in asked])
             for number, seen in zip(asked, around, strict=True):
                 looks[number] = seen
-        for ref, seen, record in zip(refs, looks, known, strict=True):
-            self._post(e.Looked(ref, seen, record))
+        trees = [(command.ref, command.output) for command in commands]
+        outputs = await patiently(lambda: self._store.outputs(trees), self._log)
+        for ref, seen, record, output in zip(refs, looks, known, outputs, strict=True):
+            self._post(e.Looked(ref, seen, record, output))
 
     def _look_at(self, command: c.LookAt, unsettled: str | None) -> Look:
         ref = command.ref
@@ -174,11 +178,14 @@ class Supervisor:
             return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
 
     async def _probe_folder(self, command: c.ProbeFolder) -> None:
-        folder = self._folders.folder(command.ref.root)
-        if folder is None:
-            return  # it is lost, which ends the question
         place, path = command.place, command.ref.path
-        found = await self._in_thread(partial(probe_folder, folder, path, place.dev, command.need_bytes))
+        try:
+            folders = self._folders
+            folder = folders.outputs.held(command.output) if command.output else folders.held(command.ref.root)
+        except swap.Refused:
+            return  # it is lost, which ends the question
+        dev = 0 if command.output else place.dev
+        found = await self._in_thread(partial(probe_folder, folder, path, dev, command.need_bytes))
         self._post(e.FolderProbed(place, found.failure, found.shown))
 
     def _look_around(self, ref: FileRef, seen: Look) -> Look:
@@ -192,7 +199,9 @@ class Supervisor:
             return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
 
     def _leaves_companions(self, root: bytes) -> bool:
-        return any(watch.path == root and watch.companions == "leave" for watch in self._folders.roots())
+        return any(
+            watch.path == root and watch.companions == "leave" and not watch.output for watch in self._folders.roots()
+        )
 
     # ---- handing over -----------------------------------------------------------------------------------------------
 
@@ -215,19 +224,21 @@ class Supervisor:
         return swap.open_input(self._folders.held(command.ref.root), command.ref.path, command.identity)
 
     async def _send_job(self, command: c.SendJob) -> None:
-        opened = await self._in_thread(lambda: self._guarded(command.ref, self._open_job, command))
-        if isinstance(opened, Failure):
-            self._post(e.TaskRefused(command.worker, command.ref, opened))
+        arguments = (self._folders, command, self._refuse_companion, self._spool_dir)
+        job = await self._in_thread(lambda: self._guarded(command.ref, openings.open_job, *arguments))
+        if isinstance(job, Failure):
+            self._post(e.TaskRefused(command.worker, command.ref, job))
             return
-        job, sha256 = opened
+        sha256 = job.sha256
         try:
             own = await patiently(lambda: self._store.is_result(sha256), self._log)
         except asyncio.CancelledError:
             job.close()
             raise
-        if own or sha256 == command.known_sha256:
+        stands = openings.stands(job)
+        if own or stands or sha256 == command.known_sha256:
             job.close()
-            self._post(e.Recognised(command.worker, command.ref, sha256, own))
+            self._post(e.Recognised(command.worker, command.ref, sha256, own and not stands))
             return
         task = OptimizeTask(0, command.facts, command.settings, command.memory_bytes)
         try:
@@ -240,33 +251,33 @@ class Supervisor:
             self._open[command.ref] = job
             self._post(e.TaskStarted(command.worker, command.ref, sha256))
 
-    def _open_job(self, command: c.SendJob) -> tuple[swap.OpenJob, str]:
-        folder = self._folders.held(command.ref.root)
-        self._refuse_companion(command.ref)
-        job = swap.open_job(folder, command.ref.path, command.identity, self._spool_dir)
-        try:
-            job.sha256 = sha256_of(job.input_fd)
-            return job, job.sha256
-        except BaseException:
-            job.close()
-            raise
+    async def _copy(self, command: c.Copy) -> None:
+        """The original's own bytes go into the output tree."""
+        arguments = (self._folders, command, self._spool_dir)
+        opened = await self._in_thread(lambda: self._guarded(command.ref, openings.open_copy, *arguments))
+        if isinstance(opened, Failure):
+            self._post(e.ReplaceFailed(command.ref, opened))
+        elif isinstance(opened, e.Standing):
+            self._post(opened)
+        else:
+            self._open[command.ref] = opened
+            await self._prepare(command.ref, openings.prepare_copy)
 
     # ---- replacing --------------------------------------------------------------------------------------------------
 
-    async def _prepare(self, command: c.Prepare) -> None:
-        ref = command.ref
+    async def _prepare(self, ref: FileRef, work: Callable[[Any], tuple[swap.PreparedResult, KeptAt | None]]) -> None:
         job = self._open.get(ref)
         if job is None:
             self._replace_failed(ref, _LOST)
             return
-        done = await self._in_thread(lambda: self._guarded(ref, self._prepare_all, job, command))
+        done = await self._in_thread(lambda: self._guarded(ref, work, job))
         if isinstance(done, Failure):
             self._replace_failed(ref, done)
         else:
             result, keep = done
-            self._post(e.Prepared(ref, result.temp_name, job.identity, result.result, result.sha256, keep))
+            self._post(e.Prepared(ref, result.temp_name, job.displaces, result.result, result.sha256, keep))
 
-    def _prepare_all(self, job: swap.OpenJob, command: c.Prepare) -> tuple[swap.PreparedResult, KeptAt | None]:
+    def _prepare_all(self, command: c.Prepare, job: swap.OpenJob) -> tuple[swap.PreparedResult, KeptAt | None]:
         ref, keep = command.ref, None
         if command.keep_original:
             keep = swap.prepare_keeping(job, self._folders.held(ref.root), ref.path, self._spool_dir)
@@ -288,7 +299,7 @@ class Supervisor:
         if job is None:
             self._replace_failed(intent.ref, _LOST)
             return
-        done = await self._in_thread(lambda: self._guarded(intent.ref, swap.exchange, job, intent))
+        done = await self._in_thread(lambda: self._guarded(intent.ref, openings.put, job, intent))
         if isinstance(done, Failure):
             if done.reason == swap.UNFINISHED:
                 self._unfinished.keep_replace(intent)
@@ -299,7 +310,7 @@ class Supervisor:
         else:
             self._close(intent.ref)
             if not done.atomic:
-                self._warn_not_atomic(intent.ref.root)
+                self._warn_not_atomic(intent.mirrored.root if intent.mirrored is not None else intent.ref.root)
             self._post(e.Exchanged(intent.ref, done.result, done.kept))
 
     def _replace_failed(self, ref: FileRef, failure: Failure) -> None:
@@ -309,7 +320,7 @@ class Supervisor:
     def _warn_not_atomic(self, root: bytes) -> None:
         if root not in self._warned_not_atomic:
             self._warned_not_atomic.add(root)
-            text = f"the filesystem of {show_path(root)} cannot exchange two names; results are renamed over originals"
+            text = f"the filesystem of {show_path(root)} cannot exchange two names; results are renamed into place"
             self._log.say("warning", text, 4, ROOT=show_path(root))
 
     # ---- troubles ---------------------------------------------------------------------------------------------------

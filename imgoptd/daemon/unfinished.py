@@ -10,7 +10,7 @@ from typing import TypeVar
 
 from imgoptd.adapters import replace as swap
 from imgoptd.adapters import undo
-from imgoptd.adapters.beneath import Folder
+from imgoptd.adapters.beneath import Folder, KernelTooOld
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
@@ -19,6 +19,7 @@ from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, Intent, Kept
 from imgoptd.core.recovery import records_after, records_after_restore
 from imgoptd.core.text import show_path
+from imgoptd.daemon.outputs import Outputs
 
 T = TypeVar("T")
 
@@ -31,9 +32,12 @@ class Unfinished:
         store: StoreThread,
         log: Log,
         state_dir: bytes,
+        outputs: Outputs,
     ) -> None:
+        """`outputs`: the trees in which names may have to be put right."""
         self._post = post
         self._edge = edge
+        self._outputs = outputs
         self._store = store
         self._log = log
         self._state_dir = state_dir
@@ -89,7 +93,7 @@ class Unfinished:
         intent = self._replaces.get(ref)
         if intent is None:
             return ""  # done just before, or never begun
-        recovery = await self._in_thread(partial(swap.recover, folder, intent, self._state_dir))
+        recovery = await self._in_thread(partial(self._recover, folder, intent))
         if not recovery.settled:
             return recovery.sentence
         known = await self._store.file(ref)
@@ -126,6 +130,17 @@ class Unfinished:
         except StoreError as error:
             return str(error)
         return ""
+
+    def _recover(self, folder: Folder, intent: Intent) -> swap.Recovery:
+        """In a thread: put the names right where they lie."""
+        if intent.mirrored is None:
+            return swap.recover(folder, intent, self._state_dir)
+        try:
+            return swap.recover(self._outputs.reach(intent.mirrored.root), intent)
+        except swap.Refused as refused:
+            return swap.Recovery(False, None, refused.failure.detail, settled=False)
+        except (OSError, KernelTooOld) as error:
+            return swap.Recovery(False, None, f"its output folder is out of reach: {error}", settled=False)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)

@@ -18,6 +18,8 @@ class Watched:
     """Let go of, never closed: a thread may still be using it, and its descriptor's number would soon be another's."""
     trouble: str = ""
     """Why it is not watched now; empty: all is well."""
+    tree_lost: bool = False
+    """Its output tree is out of reach, and the engine was told."""
     polled: str = ""
     """Why it is polled, as it was said last; empty: it is not."""
     baseline_ns: int | None = None

@@ -61,3 +61,8 @@ def found_images(limit: int = 40) -> list[Path]:
                 if len(found) == limit:
                     return found
     return found
+
+
+def mirroring(output: Path) -> str:
+    """The lines of a [[watch]] table that send results into an output tree."""
+    return f'mode = "output"\noutput = "{output}"'

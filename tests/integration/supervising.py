@@ -22,6 +22,7 @@ from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, Identity, ImageFacts, JobSettings
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.outputs import Outputs
 from imgoptd.daemon.supervisor import Supervisor
 from imgoptd.daemon.undo import Undo
 from imgoptd.daemon.unfinished import Unfinished
@@ -44,7 +45,8 @@ class Bench:
         self.log_fd = os.memfd_create("log")
         log = Log("text", stderr_fd=self.log_fd)
         state_dir = os.fsencode(state)
-        self.unfinished = Unfinished(self._post, edge, store, log, state_dir)
+        outputs = Outputs(edge, store, log)
+        self.unfinished = Unfinished(self._post, edge, store, log, state_dir, outputs)
         self.folders = Folders(
             self._post,
             tasks,
@@ -54,6 +56,7 @@ class Bench:
             watcher=None,
             has_room=lambda: True,
             unfinished=self.unfinished,
+            outputs=outputs,
         )
         self.engine = Engine()
         self.undo = Undo(
@@ -111,7 +114,7 @@ class Bench:
         return await self.until(e.Looked, seen + 1)
 
     def send(self, worker: int, path: bytes, identity: Identity) -> c.SendJob:
-        return c.SendJob(worker, FileRef(self.root, path), identity, ImageFacts("jpeg"), JobSettings(), 1 << 20)
+        return c.SendJob(worker, FileRef(self.root, path), identity, ImageFacts("jpeg"), JobSettings(), 1 << 20, None)
 
     def identity(self, path: bytes) -> Identity:
         folder = Folder(self.root)

@@ -12,7 +12,16 @@ from imgoptd.adapters.store import HISTORY_STEPS, Store, StoreError
 from imgoptd.adapters.store_schema import VERSION
 from imgoptd.adapters.store_seal import Keeper, Seal, SealState
 from imgoptd.adapters.store_thread import StoreThread
-from imgoptd.core.commands import AppendStep, BaselineTaken, DropIntent, Record, SaveFile, SaveIntent, SaveReceipt
+from imgoptd.core.commands import (
+    AppendStep,
+    BaselineTaken,
+    DropIntent,
+    Record,
+    SaveFile,
+    SaveIntent,
+    SaveOutput,
+    SaveReceipt,
+)
 from imgoptd.core.model import (
     Failure,
     FailureKind,
@@ -22,6 +31,8 @@ from imgoptd.core.model import (
     ImageFacts,
     Intent,
     JobState,
+    Mirrored,
+    Output,
     Receipt,
 )
 
@@ -170,7 +181,7 @@ def test_what_is_known_of_a_folder_comes_in_order_of_path_and_in_pages(store: St
         found += page
         after = page[-1].path
     assert [one.path for one in found] == sorted([*paths, REF.path])
-    assert found[-2] == (REF.path, IDENTITY, JobState.SKIPPED, "vanished")
+    assert found[-2] == (REF.path, IDENTITY, JobState.SKIPPED, "vanished", b"")
     assert store.known(b"/srv/b", b"", 3) == []
 
 
@@ -325,7 +336,7 @@ def test_the_store_serves_asyncio_from_a_thread_of_its_own(state_dir: Path) -> N
             assert await store.count_unfinished() == 1
             assert await store.unfinished_after(0, 10) == [(1, record())]
             assert await store.unfinished_after(1, 10) == []
-            assert await store.known(REF.root, b"", 10) == [(REF.path, IDENTITY, JobState.QUEUED, "")]
+            assert await store.known(REF.root, b"", 10) == [(REF.path, IDENTITY, JobState.QUEUED, "", b"")]
             assert await store.forget([REF]) == 0
             await store.check()
             assert await store.intents() == [INTENT]
@@ -346,3 +357,39 @@ def test_the_store_serves_asyncio_from_a_thread_of_its_own(state_dir: Path) -> N
 def test_an_error_of_the_store_reaches_the_asyncio_caller(store: Store, state_dir: Path) -> None:
     with pytest.raises(StoreError, match="another imgoptd uses"):
         asyncio.run(StoreThread.open(state_dir))
+
+
+# ---- output trees ---------------------------------------------------------------------------------------------------
+
+OUTPUT = Output(REF, b"/srv/small\xff", IDENTITY, OTHER_SHA, SHA)
+
+
+def test_what_stands_in_each_output_tree_is_known_by_file_and_tree(store: Store, state_dir: Path) -> None:
+    elsewhere = replace(OUTPUT, root=b"/srv/other", sha256=SHA)
+    newer = replace(OUTPUT, identity=IDENTITY._replace(ino=99))
+    store.commit([SaveOutput(OUTPUT), SaveOutput(elsewhere), SaveOutput(newer)])
+    store.close()
+    reopened = Store.open(state_dir)
+    try:
+        assert reopened.output(REF, OUTPUT.root) == newer
+        assert reopened.output(REF, b"/srv/other") == elsewhere
+        assert reopened.output(ODD, OUTPUT.root) is None
+        assert reopened.has_outputs(b"/srv/other")
+        assert not reopened.has_outputs(b"/srv/third")
+    finally:
+        reopened.close()
+
+
+def test_a_row_and_an_intent_keep_the_output_tree_they_are_for(store: Store) -> None:
+    intent = replace(INTENT, mirrored=Mirrored(OUTPUT.root, IDENTITY._replace(ino=5), SHA))
+    row = replace(record(), output=OUTPUT.root)
+    store.commit([SaveIntent(intent), SaveFile(row)])
+    assert store.intents() == [intent]
+    assert store.file(REF) == row
+    assert store.known(REF.root, b"", 9)[0].output == OUTPUT.root
+
+
+def test_a_vanished_original_whose_output_stands_is_not_forgotten(store: Store) -> None:
+    store.commit([SaveFile(replace(record(REF, JobState.SKIPPED), reason="left-alone")), SaveOutput(OUTPUT)])
+    assert store.forget([REF]) == 0
+    assert store.output(REF, OUTPUT.root) == OUTPUT

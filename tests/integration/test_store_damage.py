@@ -17,8 +17,8 @@ from imgoptd.adapters.store import Store, StoreDamaged, StoreError
 from imgoptd.adapters.store_schema import MIGRATIONS, VERSION
 from imgoptd.adapters.store_seal import SealState
 from imgoptd.adapters.store_thread import StoreThread
-from imgoptd.core.commands import AppendStep, BaselineTaken, SaveFile, SaveIntent, SaveReceipt
-from imgoptd.core.model import FileRecord, FileRef, Identity, Intent, JobState, Receipt
+from imgoptd.core.commands import AppendStep, BaselineTaken, SaveFile, SaveIntent, SaveOutput, SaveReceipt
+from imgoptd.core.model import FileRecord, FileRef, Identity, Intent, JobState, Output, Receipt
 
 ROOT = b"/srv/a"
 FILES = 500
@@ -39,13 +39,16 @@ def intent(number: int) -> Intent:
     return Intent(one.ref, b".imgoptd-1.tmp", one.identity, one.identity, "ab" * 32)
 
 
+OUTPUT = Output(record(0).ref, b"/srv/small", record(0).identity, "ab" * 32, "cd" * 32)
+
+
 def fill(store: Store) -> None:
     for start in range(0, FILES, 50):
         numbers = range(start, start + 50)
         store.commit([SaveFile(record(number)) for number in numbers])
         store.commit([AppendStep(record(number).ref, "queued", "found") for number in numbers])
         store.commit([SaveReceipt(receipt(number)) for number in numbers if number % 5 == 0])
-    store.commit([SaveIntent(intent(7)), BaselineTaken(ROOT)])
+    store.commit([SaveIntent(intent(7)), SaveOutput(OUTPUT), BaselineTaken(ROOT)])
 
 
 @pytest.fixture
@@ -152,6 +155,7 @@ def test_an_older_copy_of_the_database_is_known_for_it(closed: Path, tmp_path: P
         "UPDATE root SET path = x'2f'",
         "UPDATE root SET baseline = 0",
         "UPDATE intent SET temp_name = x'00'",
+        "UPDATE output SET root = x'2f'",
         "UPDATE receipt SET bytes_after = 1 WHERE id = 3",
         "UPDATE step SET text = 'fund' WHERE file = 9",
         "UPDATE total SET value = 1 WHERE key = 'saved'",
@@ -276,6 +280,7 @@ def test_what_lies_around_a_page_that_cannot_be_read_is_saved(closed: Path) -> N
         assert gap == list(range(gap[0], gap[-1] + 1))
         assert f"({len(saved)} files, 100 receipts, 1 replaces under way)" in store.opened_fresh_because
         assert store.intents() == [intent(7)]
+        assert store.output(record(0).ref, b"/srv/small") == OUTPUT
         assert len(store.history(record(0).ref)) == 1
         # Its content is a result of ours wherever it may lie, also where nobody knows any more where that was.
         assert all(store.is_result(receipt(number).after_sha256) for number in range(0, FILES, 5))

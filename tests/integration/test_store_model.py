@@ -11,11 +11,21 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from imgoptd.adapters.store import HISTORY_STEPS, Store
-from imgoptd.core.commands import AppendStep, BaselineTaken, DropIntent, Record, SaveFile, SaveIntent, SaveReceipt
-from imgoptd.core.model import FileRecord, FileRef, Identity, ImageFacts, Intent, JobState, Receipt
+from imgoptd.core.commands import (
+    AppendStep,
+    BaselineTaken,
+    DropIntent,
+    Record,
+    SaveFile,
+    SaveIntent,
+    SaveOutput,
+    SaveReceipt,
+)
+from imgoptd.core.model import FileRecord, FileRef, Identity, ImageFacts, Intent, JobState, Mirrored, Output, Receipt
 
 ROOTS = [b"/srv/a", b"/srv/\xff"]
 REFS = [FileRef(root, path) for root in ROOTS for path in (b"a.jpg", b"x/\xfe\n.png")]
+TREES = [b"", b"/srv/small", b"/srv/\xff"]
 UNFINISHED = {JobState.QUEUED, JobState.ACTIVE, JobState.DEFERRED, JobState.HELD}
 COUNTED = {JobState.SKIPPED, JobState.QUARANTINED}
 
@@ -25,6 +35,7 @@ identities = st.builds(
 )
 hashes = st.sampled_from(["", "00" * 32, "0a" * 32, "ff" * 32])
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+trees = st.sampled_from(TREES)
 facts = st.none() | st.builds(ImageFacts, format=st.sampled_from(["jpeg", "png"]), width=st.integers(0, 2**31))
 files = st.builds(
     FileRecord,
@@ -40,8 +51,13 @@ files = st.builds(
     facts=facts,
     bytes_before=st.integers(0, 2**40),
     bytes_after=st.integers(0, 2**40),
+    output=trees,
 )
-intents = st.builds(Intent, refs, st.binary(max_size=8), identities, st.none() | identities, hashes, hashes)
+mirrored = st.none() | st.builds(Mirrored, trees, identities, hashes)
+intents = st.builds(
+    Intent, refs, st.binary(max_size=8), identities, st.none() | identities, hashes, hashes, mirrored=mirrored
+)
+outputs = st.builds(Output, refs, trees, identities, hashes, hashes)
 receipts = st.builds(Receipt, refs, hashes, hashes, st.integers(0, 2**40), st.integers(0, 2**40), texts)
 records = st.one_of(
     st.builds(SaveFile, files),
@@ -49,6 +65,7 @@ records = st.one_of(
     st.builds(SaveIntent, intents),
     st.builds(DropIntent, refs),
     st.builds(SaveReceipt, receipts),
+    st.builds(SaveOutput, outputs),
     st.builds(BaselineTaken, st.sampled_from(ROOTS)),
 )
 
@@ -62,6 +79,7 @@ class StoreMachine(RuleBasedStateMachine):
         self.steps: defaultdict[FileRef, list[tuple[str, str]]] = defaultdict(list)
         self.open_intents: dict[FileRef, Intent] = {}
         self.receipts: defaultdict[FileRef, list[Receipt]] = defaultdict(list)
+        self.outputs: dict[tuple[FileRef, bytes], Output] = {}
         self.baselines: set[bytes] = set()
         self.counts = {JobState.SKIPPED: 0, JobState.QUARANTINED: 0}
 
@@ -111,6 +129,8 @@ class StoreMachine(RuleBasedStateMachine):
                 self.open_intents.pop(ref, None)
             case SaveReceipt(receipt):
                 self.receipts[receipt.ref].append(receipt)
+            case SaveOutput(output):
+                self.outputs[output.ref, output.root] = output
             case BaselineTaken(root):
                 self.baselines.add(root)
 
@@ -120,6 +140,8 @@ class StoreMachine(RuleBasedStateMachine):
             assert self.store.file(ref) == self.files.get(ref)
             assert [step[1:] for step in self.store.history(ref)] == self.steps[ref][-HISTORY_STEPS:]
             assert self.store.receipts(ref) == self.receipts[ref]
+            for root in TREES:
+                assert self.store.output(ref, root) == self.outputs.get((ref, root))
         unfinished = {ref: file for ref, file in self.files.items() if file.state in UNFINISHED}
         assert {file.ref: file for file in self.store.unfinished()} == unfinished
         assert {intent.ref: intent for intent in self.store.intents()} == self.open_intents

@@ -57,6 +57,8 @@ class Content(NamedTuple):
             return None, Failure(FailureKind.CORRUPT, "truncated", "it ends too early")
         if self.kind == "text":
             return ImageFacts("unknown", leave=Failure(FailureKind.REJECTED, "not-an-image", "it is text")), None
+        if self.kind == "gif":
+            return ImageFacts("gif", leave=Failure(FailureKind.REJECTED, "left-alone", "it is animated")), None
         return _FACTS.get(self.kind, _FACTS["photo"]), None
 
     def outcome(self) -> Outcome:

@@ -20,6 +20,9 @@ from imgoptd.core.model import (
     JobState,
     Kept,
     KeptAt,
+    Mirror,
+    Mirrored,
+    Output,
     Receipt,
     Restoring,
 )
@@ -38,10 +41,23 @@ Answerable = (
     | c.SendProbe
     | c.SendJob
     | c.Prepare
+    | c.Copy
     | c.Exchange
     | c.Restore
     | c.Sense
 )
+
+
+TREE = b"/srv/small"
+"""The output tree of folders that have one."""
+
+
+@dataclass(slots=True)
+class SimOutput:
+    """A file in an output tree."""
+
+    content: Content
+    identity: Identity
 
 
 @dataclass(slots=True)
@@ -58,6 +74,7 @@ class SimStore:
     intents: dict[FileRef, Intent] = field(default_factory=dict)
     receipts: list[Receipt] = field(default_factory=list)
     kept: dict[bytes, Kept] = field(default_factory=dict)
+    outputs: dict[tuple[FileRef, bytes], Output] = field(default_factory=dict)
     baselines: set[bytes] = field(default_factory=set)
     steps: defaultdict[FileRef, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
 
@@ -79,6 +96,8 @@ class SimStore:
                     self.kept[kept.at.name] = kept
                 case c.DropKept(kept):
                     del self.kept[kept.at.name]
+                case c.SaveOutput(output):
+                    self.outputs[output.ref, output.root] = output
                 case c.BaselineTaken(root):
                     self.baselines.add(root)
 
@@ -90,9 +109,11 @@ class Edge:
         self.config = config
         self.machine = machine
         self.disk = Disk()
+        self.trees: dict[bytes, dict[FileRef, SimOutput]] = defaultdict(dict)
+        """What stands in each output tree, by the file it stands for."""
         self.store = SimStore()
-        self.finished: dict[FileRef, Identity] = {}
-        """Content of each path that needs no work ever again."""
+        self.finished: dict[FileRef, tuple[Identity, bytes]] = {}
+        """Content of each path that needs no work ever again for that output tree (empty: in place)."""
         self.untouchable: set[tuple[FileRef, Identity]] = set()
         """What stood in a folder with `existing = "ignore"` and nobody has touched since."""
         self.undo: dict[bytes, File] = {}
@@ -110,6 +131,12 @@ class Edge:
         """Asked for and not answered yet."""
         self.open: dict[FileRef, Content] = {}
         """Jobs whose descriptors are open, with the content that was read."""
+        self.mirrors: dict[FileRef, Mirror | None] = {}
+        """Where the result of each of them goes."""
+
+    @property
+    def tree(self) -> dict[FileRef, SimOutput]:
+        return self.trees[TREE]
 
     def commit(self, records: list[c.Record]) -> None:
         for record in records:
@@ -137,7 +164,8 @@ class Edge:
         match action:
             case c.LookAt(ref):
                 self._finish_replace(ref)
-                self.post(e.Looked(ref, self.disk.look(ref), self.store.files.get(ref)))
+                output = self.store.outputs.get((ref, action.output))
+                self.post(e.Looked(ref, self.disk.look(ref), self.store.files.get(ref), output))
             case c.ProbeFolder(place, ref):
                 if ref.root not in self.disk.lost:
                     sick = place.root in self.disk.sick or how == "fail"
@@ -154,6 +182,10 @@ class Edge:
                 self._send(action, how)
             case c.Prepare():
                 self._prepare(action, how)
+            case c.Copy():
+                self._copy(action, how)
+            case c.Exchange(intent) if intent.mirrored is not None:
+                self._place(intent, intent.mirrored, how)
             case c.Exchange(intent):
                 self._exchange(intent, how)
             case c.Restore(kept):
@@ -173,7 +205,7 @@ class Edge:
         refused = _unopened(file.identity if file else None, action.identity, how)
         if file is None or refused is not None or file.kind is not FileKind.REGULAR:
             self.post(e.TaskRefused(action.worker, ref, refused or _changed("changed")))
-        elif file.leave is not None and isinstance(action, c.SendJob):
+        elif file.leave is not None and isinstance(action, c.SendJob) and action.mirror is None:
             self.post(e.TaskRefused(action.worker, ref, file.leave))
         elif worker is None:
             self.post(e.TaskRefused(action.worker, ref, None))
@@ -183,10 +215,14 @@ class Edge:
         else:
             sha256 = file.content.sha256
             own = any(receipt.after_sha256 == sha256 for receipt in self.store.receipts)
-            if own or sha256 == action.known_sha256:
-                self.post(e.Recognised(action.worker, ref, sha256, own))
+            taken, stands = self._stands(action.mirror, ref, sha256)
+            if taken:
+                self.post(e.TaskRefused(action.worker, ref, _taken()))
                 return
-            self.open[ref] = file.content
+            if own or stands or sha256 == action.known_sha256:
+                self.post(e.Recognised(action.worker, ref, sha256, own and not stands))
+                return
+            self.open[ref], self.mirrors[ref] = file.content, action.mirror
             worker.tasks.append((ref, file.content, True))
             self.post(e.TaskStarted(action.worker, ref, sha256))
 
@@ -222,22 +258,24 @@ class Edge:
             del self.open[ref]
             self.post(e.ReplaceFailed(ref, _transient("no-space") if how == "fail" else _changed("changed")))
             return
-        if file.leave is not None:
+        if file.leave is not None and self.mirrors[ref] is None:
             del self.open[ref]
             self.post(e.ReplaceFailed(ref, file.leave))
             return
-        result = None if how == "copied" else self._result_of(content)
+        result = None if how == "copied" else self._new_file(content.optimized())
         keep = KeptAt(b"", b"%d" % self.disk.number()) if action.keep_original else None
-        self.post(e.Prepared(ref, b".tmp", file.identity, result, content.optimized().sha256, keep))
+        mirror = self.mirrors[ref]
+        displaced = self._displaced(ref, mirror) if mirror is not None else file.identity
+        self.post(e.Prepared(ref, b".tmp", displaced, result, content.optimized().sha256, keep))
 
-    def _result_of(self, content: Content) -> Identity:
+    def _new_file(self, content: Content) -> Identity:
         number = self.disk.number()
-        return Identity(1, number, content.optimized().size, number)
+        return Identity(1, number, content.size, number)
 
     def _exchange(self, intent: Intent, how: str) -> None:
         ref, content = intent.ref, self.open[intent.ref]
         if intent.result is None:
-            result = self._result_of(content)
+            result = self._new_file(content.optimized())
             sha256, keep = intent.result_sha256, intent.keep
             self.post(e.Prepared(ref, intent.temp_name, intent.original, result, sha256, keep))
             return
@@ -255,6 +293,55 @@ class Edge:
         else:
             self.post(e.Exchanged(ref, intent.result, intent.original if intent.keep else None))
 
+    # ---- output trees -----------------------------------------------------------------------------------------------
+
+    def _displaced(self, ref: FileRef, mirror: Mirror) -> Identity:
+        standing = self.trees[mirror.root].get(ref)
+        return standing.identity if standing is not None else Identity(1, 0, 0, 0)
+
+    def _stands(self, mirror: Mirror | None, ref: FileRef, sha256: str) -> tuple[bool, bool]:
+        """Is the name taken by what is not our earlier output? Does the output of just this content stand there?"""
+        standing = self.trees[mirror.root].get(ref) if mirror is not None else None
+        if mirror is None or standing is None:
+            return False, False
+        ours = mirror.earlier is not None and mirror.earlier.identity == standing.identity
+        return not ours, mirror.earlier is not None and mirror.earlier.source_sha256 == sha256
+
+    def _copy(self, action: c.Copy, how: str) -> None:
+        ref, file = action.ref, self.disk.files.get(action.ref)
+        sha256 = file.content.sha256 if file is not None else ""
+        taken, stands = self._stands(action.mirror, ref, sha256)
+        if how == "fail":
+            self.post(e.ReplaceFailed(ref, _transient("no-space")))
+        elif file is None or file.kind is not FileKind.REGULAR or file.identity != action.identity:
+            self.post(e.ReplaceFailed(ref, _changed("changed")))
+        elif taken:
+            self.post(e.ReplaceFailed(ref, _taken()))
+        elif stands:
+            self.post(e.Standing(ref, sha256))
+        else:
+            self.open[ref], self.mirrors[ref] = file.content, action.mirror
+            result = None if how == "copied" else self._new_file(file.content)
+            self.post(e.Prepared(ref, b".tmp", self._displaced(ref, action.mirror), result, sha256))
+
+    def _place(self, intent: Intent, mirrored: Mirrored, how: str) -> None:
+        ref, source = intent.ref, self.open[intent.ref]
+        result = source if intent.result_sha256 == source.sha256 else source.optimized()
+        if intent.result is None:
+            identity = self._new_file(result)
+            self.post(e.Prepared(ref, intent.temp_name, intent.original, identity, intent.result_sha256))
+            return
+        del self.open[ref]
+        file, standing = self.disk.files.get(ref), self.trees[mirrored.root].get(ref)
+        if how == "fail" or file is None or file.identity != mirrored.source:
+            self.post(e.ReplaceFailed(ref, _transient("io-error") if how == "fail" else _changed("changed")))
+        elif (standing.identity if standing else None) != (intent.original if intent.original.ino else None):
+            self.post(e.ReplaceFailed(ref, _taken()))
+        else:
+            self.trees[mirrored.root][ref] = SimOutput(result, intent.result)
+            done = e.ReplaceFailed(ref, _transient("unfinished")) if how == "unfinished" else None
+            self.post(done or e.Exchanged(ref, intent.result))
+
     def _finish_replace(self, ref: FileRef) -> None:
         """A replace that was left with its names in disorder is put right before the next look at the file."""
         busy = any(isinstance(one, c.Exchange) and one.intent.ref == ref for one in self.pending)
@@ -265,7 +352,9 @@ class Edge:
             self.recover_restores(ref)
 
     def recover(self, intent: Intent) -> None:
-        file = self.disk.files.get(intent.ref)
+        file: File | SimOutput | None = self.disk.files.get(intent.ref)
+        if intent.mirrored is not None:
+            file = self.trees[intent.mirrored.root].get(intent.ref)
         identity = file.identity if file else None
         finished = intent.result is not None and identity == intent.result
         known = self.store.files.get(intent.ref)
@@ -326,6 +415,10 @@ def _unopened(there: Identity | None, wanted: Identity, how: str) -> Failure | N
     if there is None:
         return _changed("vanished")
     return None if there == wanted else _changed("changed")
+
+
+def _taken() -> Failure:
+    return Failure(FailureKind.REJECTED, "output-taken", "something else has its name")
 
 
 def _changed(reason: str) -> Failure:

@@ -36,7 +36,8 @@ def check_engine(engine: Engine, now_s: float) -> None:
     for ref, job in jobs.by_ref.items():
         assert (held_by[ref] == 1) == (job.stage in (Stage.PROBING, Stage.WORKING))
         assert (job.stage is Stage.WAITING) == (ref in jobs.deferred or ref in jobs.held)
-        assert (job.record.state is JobState.ACTIVE) == (job.stage in (Stage.WORKING, Stage.REPLACING))
+        if job.stage is not Stage.COPYING:  # which may follow upon a probe or upon work
+            assert (job.record.state is JobState.ACTIVE) == (job.stage in (Stage.WORKING, Stage.REPLACING))
 
     queued = [job for job in jobs.by_ref.values() if job.stage in (Stage.UNPROBED, Stage.READY)]
     waiting = [job for job in queued if not jobs.backlog.is_shut(job.place)]
@@ -83,7 +84,7 @@ def check_record(edge: Edge, record: c.Record) -> None:
     if isinstance(record, c.SaveFile):
         file = record.record
         if file.state in FINAL_STATES and file.reason not in NOT_ABOUT_CONTENT:
-            edge.finished[file.ref] = file.identity
+            edge.finished[file.ref] = (file.identity, file.output)
 
 
 def check_action(edge: Edge, action: c.Action) -> None:
@@ -93,8 +94,11 @@ def check_action(edge: Edge, action: c.Action) -> None:
             row = edge.store.files[ref]
             assert row.state is (JobState.ACTIVE if isinstance(action, c.SendJob) else JobState.QUEUED)
             assert row.identity == identity
-            assert edge.finished.get(ref) != identity, "finished content is given out again"
+            assert edge.finished.get(ref) != (identity, row.output), "finished content is given out again"
             assert (ref, identity) not in edge.untouchable, "what stood there before is given out"
+            policies = [policy for policy in edge.config.folders if policy.root == ref.root]
+            if isinstance(action, c.SendJob) and policies:
+                assert (action.mirror.root if action.mirror else b"") == policies[0].output
             worker = edge.workers.get(number)
             if worker is not None:  # else its end is still on the way to the engine
                 assert worker.domain == (ref.root, row.uid)
@@ -106,6 +110,10 @@ def check_action(edge: Edge, action: c.Action) -> None:
         case c.Prepare(ref):
             assert ref in edge.open
             assert edge.store.files[ref].state is JobState.ACTIVE
+        case c.Copy(ref, identity):
+            assert ref not in edge.open
+            row = edge.store.files[ref]
+            assert (row.state, row.identity) == (JobState.ACTIVE, identity)
         case c.Exchange(intent):
             assert edge.store.intents[intent.ref] == intent, "an exchange without its intent"
         case c.Restore(kept):

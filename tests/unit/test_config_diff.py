@@ -8,6 +8,7 @@ from imgoptd.config.load import loads
 from imgoptd.config.schema import Config
 
 WATCH = '[[watch]]\npath = "/srv/a"\n'
+OUTPUT = WATCH + 'mode = "output"\noutput = "/o"\n'
 
 
 def config(content: str) -> Config:
@@ -27,6 +28,7 @@ def test_two_equal_configurations_have_no_changes() -> None:
         (WATCH, WATCH + "recursive = false", "watch /srv/a: recursive true -> false"),
         (WATCH, WATCH + 'existing = "optimize"', "watch /srv/a: existing ignore -> optimize"),
         (WATCH, WATCH + 'exclude = ["a\\n"]', r'watch /srv/a: exclude [] -> ["a\n"]'),
+        (OUTPUT, OUTPUT.replace("/o", "/p"), "watch /srv/a: output /o -> /p"),
         (WATCH, WATCH + '[workers]\nmemory_budget = "2GiB"', "workers.memory_budget: auto -> 2GiB"),
         (WATCH, WATCH + '[workers]\nmemory_budget = "50%"', "workers.memory_budget: auto -> 50%"),
         (WATCH, WATCH + "[workers]\nmax = 2", "workers.max: 0 -> 2"),
@@ -55,3 +57,8 @@ def test_a_change_that_counts_from_the_next_start_on_says_so() -> None:
         "daemon.control: /run/imgoptd/control.sock -> /c (from the next start on)",
         "daemon.log: auto -> json (from the next start on)",
     ]
+
+
+def test_an_output_tree_that_comes_is_two_changes() -> None:
+    changes = [str(change) for change in diff(config(WATCH), config(OUTPUT))]
+    assert changes == ["watch /srv/a: mode replace -> output", 'watch /srv/a: output "" -> /o']

@@ -142,7 +142,11 @@ def test_folders_whose_names_only_begin_alike_do_not_overlap() -> None:
     assert len(config.watches) == 2
 
 
-LOSSLESS = "this version does lossless optimisation in place only"
+LOSSLESS = "this version does lossless optimisation only"
+ITS_OWN_INPUT = (
+    "is the watched folder itself, or lies around it: results would be taken for originals; "
+    "name a folder beside the watched ones, or inside of one"
+)
 ADD_WATCH = 'add one: a line [[watch]], and below it path = "/folder/with/images"'
 
 ERRORS = [
@@ -271,9 +275,30 @@ ERRORS = [
         'watch path = "/srv/a": overlaps with the daemon\'s own state_dir "/srv"; '
         "move state_dir out of the watched folder",
     ),
+    # output trees
+    (WATCH + 'mode = "output"', 'watch "/srv/a" output: is missing; name the folder that the results shall go to'),
+    (
+        WATCH + 'output = "/o"',
+        'watch "/srv/a" output = "/o": has no meaning with mode = "replace"; write mode = "output", or remove it',
+    ),
+    (WATCH + 'mode = "output"\noutput = "/srv/a"', f'watch "/srv/a" output = "/srv/a": {ITS_OWN_INPUT}'),
+    (WATCH + 'mode = "output"\noutput = "/srv"', f'watch "/srv/a" output = "/srv": {ITS_OWN_INPUT}'),
+    (
+        WATCH + 'mode = "output"\noutput = "/"',
+        'watch "/srv/a" output = "/": would take in /proc, /sys and the system itself; '
+        "name the folders that hold your images",
+    ),
+    (
+        WATCH + 'mode = "output"\noutput = "/out"\n[[watch]]\npath = "/out/a"',
+        'watch "/srv/a" output = "/out": holds the watched folder "/out/a": results of one would be originals of the '
+        "other; name a folder beside the watched ones, or inside of one",
+    ),
+    (
+        WATCH + 'mode = "output"\noutput = "/var/lib/imgoptd/small"',
+        'watch "/srv/a" output = "/var/lib/imgoptd/small": overlaps with the daemon\'s own state_dir '
+        '"/var/lib/imgoptd"; name another folder',
+    ),
     # what this version cannot do
-    (WATCH + 'mode = "output"\noutput = "/o"', f'watch "/srv/a" mode = "output": {LOSSLESS}; remove it'),
-    (WATCH + 'output = "/o"', f'watch "/srv/a" output = "/o": {LOSSLESS}; remove it'),
     (WATCH + 'profile = "web"', f'watch "/srv/a" profile = "web": {LOSSLESS}; write "archive", or remove it'),
     ('[profile.m]\nextends = "web"', f'profile.m.extends = "web": {LOSSLESS}; write "archive"'),
     (
@@ -347,3 +372,26 @@ def test_any_value_at_any_key_is_taken_or_refused_in_one_line(sections: list[tup
         assert loads(content, SOURCE, BASE).watches
     except ConfigError as error:
         assert len(str(error).splitlines()) == 1
+
+
+# ---- output trees ---------------------------------------------------------------------------------------------------
+
+
+def test_an_output_tree_in_a_watched_folder_is_no_input_of_that_folder_whoever_fills_it() -> None:
+    content = WATCH + 'mode = "output"\noutput = "/srv/b/small"\n[[watch]]\npath = "/srv/b"\n'
+    outer, inner = loads(content, SOURCE, BASE).watches
+    assert (outer.mode, outer.output, outer.trees_inside) == ("output", b"/srv/b/small", ())
+    assert inner.trees_inside == (b"small",)
+
+
+def test_two_folders_may_have_one_output_tree_and_it_may_be_relative() -> None:
+    mirrored = 'mode = "output"\noutput = "./small"\n'
+    config = loads(f'{WATCH}{mirrored}[[watch]]\npath = "/srv/b"\n{mirrored}', SOURCE, BASE)
+    assert {watch.output for watch in config.watches} == {b"/base/small"}
+
+
+def test_no_original_is_kept_where_none_is_displaced() -> None:
+    undo = "[undo]\nlossless = true\n"
+    assert loads(WATCH + undo, SOURCE, BASE).watches[0].settings.keep_original
+    mirrored = loads(f'{WATCH}mode = "output"\noutput = "/o"\n{undo}', SOURCE, BASE)
+    assert not mirrored.watches[0].settings.keep_original

@@ -265,3 +265,12 @@ def test_no_bytes_of_a_path_are_too_odd_for_the_rules(path: bytes) -> None:
     rules = PathRules(["*"], ["x/**", "?"])
     assert rules.ignores(path) is None or isinstance(rules.ignores(path), str)
     assert rules.ignores_dir(path) is None or isinstance(rules.ignores_dir(path), str)
+
+
+def test_what_lies_in_an_output_tree_is_ignored_and_what_is_called_like_it_is_not() -> None:
+    rules = PathRules(["*"], [], trees_inside=[b"small", b"a/out"])
+    for path in (b"small/a.jpg", b"small/x/a.jpg", b"a/out/b.png"):
+        assert rules.ignores(path) == "it lies in an output tree"
+    for path in (b"small.jpg", b"smaller/a.jpg", b"x/small/a.jpg", b"a/a.jpg", b"out/b.png"):
+        assert rules.ignores(path) is None
+    assert rules.ignores_dir(b"small") == "it lies in an output tree"

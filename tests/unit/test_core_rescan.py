@@ -29,6 +29,7 @@ class Row(NamedTuple):
     identity: Identity
     state: JobState
     reason: str
+    output: bytes = b""
 
 
 A = Identity(1, 10, 100, 1000)
@@ -243,3 +244,17 @@ def test_pieces_and_pages_change_nothing(
 def test_the_next_regular_scan_comes_in_an_hour_or_later_where_a_pass_takes_long() -> None:
     assert next_s(100.0, 0.5) == 100.0 + EVERY_S
     assert next_s(100.0, 600.0) == 100.0 + 600.0 * REST
+
+
+def test_what_was_finished_for_another_output_tree_or_in_place_is_hinted_at() -> None:
+    for output, tree, hints in ((b"/o", b"/o", []), (b"/o", b"/p", [b"a"]), (b"", b"/o", [b"a"]), (b"/o", b"", [b"a"])):
+        done = [Row(b"a", A, JobState.DONE, "optimized", output)]
+        assert merged(stands(), done, replace(TERMS, output=tree)).hints == hints
+    assert merged(stands(), row(JobState.SKIPPED, EXISTING), replace(TERMS, output=b"/o")).hints == []
+
+
+def test_rights_and_links_keep_no_original_from_its_output_tree() -> None:
+    for reason, mode, nlink in ((PROTECTED, 0o444, 1), (HARD_LINKED, 0o644, 2)):
+        known = row(JobState.SKIPPED, reason)
+        assert merged(stands(mode=mode, nlink=nlink), known).hints == []
+        assert merged(stands(mode=mode, nlink=nlink), known, replace(TERMS, output=b"/o")).hints == [b"a"]

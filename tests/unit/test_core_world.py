@@ -8,28 +8,30 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition,
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.model import FINAL_STATES, FileKind, FileRef, HintKind, JobSettings, JobState
+from imgoptd.core.model import FINAL_STATES, FileKind, FileRecord, FileRef, HintKind, JobSettings, JobState
 from imgoptd.core.restores import RESTORED
 from imgoptd.core.undo import UNDO_FULL
 from tests.unit.disk import ALICE, BOB, Content, File
-from tests.unit.edge import MIB
+from tests.unit.edge import MIB, TREE
 from tests.unit.invariants import NOT_ABOUT_CONTENT
 from tests.unit.world import World, folder
 
-ROOTS = (b"/srv/a", b"/srv/b", b"/srv/later")
+ROOTS = (b"/srv/a", b"/srv/b", b"/srv/later", b"/srv/mirrored")
 FOLDERS = (
     folder(ROOTS[0], priority=3, settings=JobSettings(keep_original=True)),
     folder(ROOTS[1], optimize_existing=True),
     folder(ROOTS[2], settle_s=4.0, priority=3),
+    folder(ROOTS[3], output=TREE),
 )
 REFS = [FileRef(root, name) for root in ROOTS for name in (b"1.jpg", b"2.png", b"sub/3.jpg")]
 KINDS = ["photo", "photo", "photo", "panorama", "huge", "tight", "corrupt", "text", "deadly", "deadly-to-probe"]
-KINDS += ["endless", "greedy", "wrong"]
+KINDS += ["endless", "greedy", "wrong", "gif"]
 HOW = {
     c.ProbeFolder: ["fail"],
     c.SendProbe: ["fail"],
     c.SendJob: ["fail"],
     c.Prepare: ["fail", "copied"],
+    c.Copy: ["fail", "copied"],
     c.Exchange: ["fail", "unfinished"],
     c.Restore: ["fail", "unfinished"],
 }
@@ -53,9 +55,11 @@ class AnyWorld(RuleBasedStateMachine):
     )
     def begin(self, existing: set[FileRef], workers_max: int, budget: int | None, undo: int) -> None:
         self.tags = 0
+        self.removed: set[FileRef] = set()
         # What stands in the folder that treats existing files is no exception from anything.
         files = {ref: self.content("photo") for ref in sorted(existing) if ref.root != ROOTS[1]}
-        self.world = World(*FOLDERS[:2], workers_max=workers_max, budget_bytes=budget, undo_max_bytes=undo, files=files)
+        watched = (*FOLDERS[:2], FOLDERS[3])
+        self.world = World(*watched, workers_max=workers_max, budget_bytes=budget, undo_max_bytes=undo, files=files)
 
     def content(self, kind: str) -> Content:
         """Contents recur: the same bytes may come again, at the same path or at another."""
@@ -108,6 +112,11 @@ class AnyWorld(RuleBasedStateMachine):
         if kind in (FileKind.SYMLINK, FileKind.OTHER) or file.kind in (FileKind.SYMLINK, FileKind.OTHER):
             file.ino = self.world.disk.number()
         file.kind, file.pinnable = kind, pinnable
+
+    @rule(ref=refs)
+    def somebody_removes_an_output(self, ref: FileRef) -> None:
+        self.world.tree.pop(ref, None)
+        self.removed.add(ref)
 
     @rule(ref=refs, mode=st.sampled_from([0o644, 0o444]), nlink=st.sampled_from([1, 1, 2]))
     def rights_or_links_change(self, ref: FileRef, mode: int, nlink: int) -> None:
@@ -189,12 +198,12 @@ class AnyWorld(RuleBasedStateMachine):
     def the_daemon_is_killed(self, scan_first: bool) -> None:
         self.world.crash(scan_first=scan_first)
 
-    @rule(which=st.integers(0, 1))
+    @rule(which=st.integers(0, 3))
     def a_folder_is_scanned_again(self, which: int) -> None:
         root = self.world.config.folders[which % len(self.world.config.folders)].root
         self.world.scan(root)
 
-    @rule(keep=st.integers(1, 7), workers_max=st.integers(1, 3), workers_min=st.integers(0, 1))
+    @rule(keep=st.integers(1, 15), workers_max=st.integers(1, 3), workers_min=st.integers(0, 1))
     def the_configuration_changes(self, keep: int, workers_max: int, workers_min: int) -> None:
         folders = tuple(policy for index, policy in enumerate(FOLDERS) if keep >> index & 1)
         self.world.configure(folders=folders, workers_max=workers_max, workers_min=workers_min)
@@ -281,10 +290,23 @@ class AnyWorld(RuleBasedStateMachine):
         assert record.state in FINAL_STATES, f"{ref} ended as {record.state}"
         if file.kind is FileKind.REGULAR:
             assert record.identity == file.identity, f"{ref}: the row is about another content"
-            if record.reason not in NOT_ABOUT_CONTENT and file.content.kind == "photo":
+            if ref.root == ROOTS[3]:
+                self.check_mirrored(ref, file, record)
+            elif record.reason not in NOT_ABOUT_CONTENT and file.content.kind == "photo":
                 assert record.reason in ("known", "own-result", RESTORED) or record.state is JobState.QUARANTINED, (
                     record
                 )
+
+    def check_mirrored(self, ref: FileRef, file: File, record: FileRecord) -> None:
+        """Every picture that is finished stands in the tree, made from just this content."""
+        standing = self.world.tree.get(ref)
+        if record.state is JobState.QUARANTINED or record.reason in (*NOT_ABOUT_CONTENT, "not-an-image"):
+            return
+        if standing is None:
+            assert ref in self.removed
+            return
+        assert standing.content in (file.content, file.content.optimized())
+        assert self.world.store.outputs[ref, TREE].source_sha256 == file.content.sha256
 
 
 TestAnyWorld = AnyWorld.TestCase
