@@ -64,8 +64,10 @@ def inspect_folder(watch: Watch) -> tuple[list[Finding], Survey]:
 
     if not _usable(watch, report):
         return findings, Survey()
-    _space(watch, report)
-    _abilities(watch, report)
+    if not watch.output:
+        space(watch.path, report)
+        abilities(watch.path, report, input_too=True)
+    _hearing(watch, report)
     if watch.settings.keep_original:
         _undo(watch, report)
     survey = _survey(watch)
@@ -92,16 +94,8 @@ def _usable(watch: Watch, report: Report) -> bool:
         )
         report(Level.WARNING, sentence, "name a folder on a disk, or remove it from [[watch]]")
         return False
-    if os.statvfs(watch.path).f_flag & os.ST_RDONLY:
-        report(Level.WARNING, "lies on a filesystem mounted read-only", "mount it read-write (mount -o remount,rw)")
-        return False
-    if not os.access(watch.path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
-        user = os.geteuid()
-        report(
-            Level.WARNING,
-            f"user {user} may not read, write and enter it",
-            f"give it r, w and x (setfacl -R -m u:{user}:rwX,d:u:{user}:rwX), or run as another user",
-        )
+    # Originals that have an output tree are only read.
+    if not (writable(watch.path, report) if not watch.output else readable(watch.path, report)):
         return False
     try:
         Folder(watch.path).close()
@@ -131,8 +125,29 @@ def _undo(watch: Watch, report: Report) -> None:
     report(Level.OK, f"originals are kept in {show_path(where)}, {show_bytes(space.f_bavail * space.f_frsize)} free")
 
 
-def _space(watch: Watch, report: Report) -> None:
-    filesystem, space = filesystem_of(watch.path), os.statvfs(watch.path)
+def readable(path: bytes, report: Report) -> bool:
+    if os.access(path, os.R_OK | os.X_OK, effective_ids=True):
+        return True
+    user = os.geteuid()
+    mend = f"give it r and x (setfacl -R -m u:{user}:rX,d:u:{user}:rX), or run as another user"
+    report(Level.WARNING, f"user {user} may not read and enter it", mend)
+    return False
+
+
+def writable(path: bytes, report: Report) -> bool:
+    if os.statvfs(path).f_flag & os.ST_RDONLY:
+        report(Level.WARNING, "lies on a filesystem mounted read-only", "mount it read-write (mount -o remount,rw)")
+        return False
+    if os.access(path, os.R_OK | os.W_OK | os.X_OK, effective_ids=True):
+        return True
+    user = os.geteuid()
+    mend = f"give it r, w and x (setfacl -R -m u:{user}:rwX,d:u:{user}:rwX), or run as another user"
+    report(Level.WARNING, f"user {user} may not read, write and enter it", mend)
+    return False
+
+
+def space(path: bytes, report: Report) -> None:
+    filesystem, space = filesystem_of(path), os.statvfs(path)
     free = space.f_bavail * space.f_frsize
     if free < FREE_BYTES:
         report(
@@ -144,6 +159,10 @@ def _space(watch: Watch, report: Report) -> None:
         report(Level.WARNING, f"only {space.f_favail} inodes are free", "delete files: each result needs a new inode")
     else:
         report(Level.OK, f"{filesystem.name}, {show_bytes(free)} free")
+
+
+def _hearing(watch: Watch, report: Report) -> None:
+    filesystem = filesystem_of(watch.path)
     if not filesystem.remote:
         return
     if watch.backend == "native":
@@ -171,12 +190,13 @@ def _owners(survey: Survey, report: Report) -> None:
         )
 
 
-def _abilities(watch: Watch, report: Report) -> None:
-    """Try what a replace will need, on files of our own."""
-    parent = os.open(watch.path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+def abilities(path: bytes, report: Report, *, input_too: bool) -> None:
+    """Try what putting results there will need, and with `input_too` what telling whole files will."""
+    parent = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         with _own_file(parent) as (first, name), _own_file(parent) as (_, other):
-            _lease(parent, name, report, fsinfo.close_is_whole(first))
+            if input_too:
+                _lease(parent, name, report, fsinfo.close_is_whole(first))
             _exchange(Names(parent, other, name), report)
         _nameless(parent, report)
     except OSError as error:

@@ -19,6 +19,7 @@ from pathlib import Path
 from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.inotify_limits import Exhausted, inotify_limit, mend
 from imgoptd.adapters.inspect_folder import FREE_BYTES, Survey, inspect_folder
+from imgoptd.adapters.inspect_output import inspect_output
 from imgoptd.adapters.journal_socket import SOCKET_PATH
 from imgoptd.adapters.sensors import Sensors
 from imgoptd.config.schema import Config, Watch
@@ -53,6 +54,8 @@ def inspect(config: Config) -> list[Finding]:
         findings += found
         if survey.folders and _is_native(watch):
             native.append((watch, survey))
+    for output in sorted({watch.output for watch in config.watches if watch.output}):
+        findings += inspect_output(output)
     findings += _same_folders(config)
     findings += _inotify(native)
     findings += _state_dir(config.daemon.state_dir)

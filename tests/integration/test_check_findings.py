@@ -357,3 +357,45 @@ def test_a_codec_that_ends_its_process_is_an_error(home: Path) -> None:
     done = check(home, env={"PYTHONPATH": os.fspath(home)})
     assert done.returncode == 2
     assert "codecs: cannot be loaded: exit status -6" in done.stdout
+
+
+# ---- output trees ---------------------------------------------------------------------------------------------------
+
+
+def mirrored(home: Path, output: str) -> Config:
+    write_config(home, f'mode = "output"\noutput = "{home}/{output}"')
+    return config_of(home)
+
+
+def test_an_output_folder_is_tried_and_the_originals_are_not_written_to(home: Path) -> None:
+    (home / "small").mkdir()
+    before = (home / "drop").stat().st_mtime_ns
+    said = about(inspect(mirrored(home, "small")), "small", Level.OK)
+    assert "exchanged atomically" in said and "free" in said
+    assert (home / "drop").stat().st_mtime_ns == before
+    assert list((home / "small").iterdir()) == []
+
+
+def test_a_missing_output_folder_is_made_where_it_can_be_and_is_a_warning_elsewhere(home: Path) -> None:
+    assert "the daemon makes it" in about(inspect(mirrored(home, "small")), "small", Level.OK)
+    warned = about(inspect(mirrored(home, "nowhere/small")), "small", Level.WARNING)
+    assert "jobs wait for it -> make it or mount it" in warned
+    (home / "small").write_bytes(b"")
+    assert "is not a folder" in about(inspect(mirrored(home, "small")), "small", Level.WARNING)
+
+
+@needs_root
+def test_originals_that_may_only_be_read_are_fine_and_an_output_folder_is_not(home: Path) -> None:
+    (home / "small").mkdir()
+    mirrored(home, "small")
+    said = checked_by_nobody(home)
+    assert f"user {NOBODY} may not read, write and enter it" in said
+    assert [line for line in said.splitlines() if "drop" in line and "may not" in line] == []
+
+
+@needs_root
+def test_originals_on_a_disk_mounted_read_only_are_fine(home: Path) -> None:
+    (home / "small").mkdir()
+    mirrored(home, "small")
+    inside = f"mount -t tmpfs -o ro tmpfs {home}/drop"
+    assert "mounted read-only" not in check(home, inside=inside).stdout
