@@ -15,13 +15,15 @@ from dataclasses import dataclass, field
 
 import psutil
 
+from imgoptd.cli.client import ControlFailure
 from tests import images
 from tests.checker import FileFacts, compare, snapshot
-from tests.harness import Daemon, eventually, unique
+from tests.harness import eventually, unique
+from tests.torture.warm import WarmDaemon
 
-LONGEST_LIFE_S = 1.6
-"""Start-up, recovery and the first jobs all lie within."""
-FILES_A_ROUND = 4
+LONGEST_LIFE_S = 0.7
+"""A daemon that is started warm answers after 0.1 s and has done its first job after 0.5 s: both lie within."""
+FILES_A_ROUND = 3
 
 
 @dataclass(slots=True)
@@ -43,7 +45,7 @@ class Torture:
         self.dice = random.Random(seed)
         self.say = say
         self.verdict = Verdict()
-        self.daemon = Daemon(settle="50ms")
+        self.daemon = WarmDaemon(settle="50ms")
         self.staged = self.daemon.base / "staged"
         self.staged.mkdir()
         self.expected: dict[bytes, FileFacts] = {}
@@ -54,7 +56,7 @@ class Torture:
 
     def __enter__(self) -> Torture:
         try:
-            self.daemon.start()  # the first look at the folder is over: from now on what comes is to be done
+            self.daemon.start_watching()  # the first look at the folder is over: from now on what comes is to be done
         except BaseException:
             self.__exit__(None, None, None)  # no one else will, for a start that failed
             raise
@@ -154,13 +156,13 @@ class Torture:
         try:
             eventually(daemon.answers, 20, "the daemon answers")
             paths = [os.path.join(os.fsencode(daemon.watched), name) for name in sorted(self.expected)]
-            answer = daemon.wait(paths, timeout_s=120)
-        except AssertionError as error:
+            unfinished = daemon.unfinished(paths, 120)
+        except (AssertionError, ControlFailure) as error:
             self._fail(f"{error}")
             daemon.start()
             return
-        if answer.status:
-            self._fail(f"not all done: {answer}\n{daemon.read_log()[-4000:]}")
+        if unfinished:
+            self._fail(f"not all done: {unfinished}\n{daemon.read_log()[-4000:]}")
         after = snapshot(daemon.watched)
         for difference in compare(self.expected, after):
             self._fail(str(difference))
@@ -172,7 +174,7 @@ class Torture:
         for name, facts in self.expected.items():
             if name not in after:
                 continue
-            told = self.daemon.why(os.path.join(os.fsencode(self.daemon.watched), name))
+            told = self.daemon.client.why(os.path.join(os.fsencode(self.daemon.watched), name))
             steps = [step["step"] for step in told["steps"]]
             replaced = after[name].content != facts.content
             self.verdict.checked += 1
@@ -204,7 +206,7 @@ def _kill_quietly(process: psutil.Process) -> None:
 
 
 def _pool() -> list[bytes]:
-    """Pictures that take from some milliseconds to some tenths of a second each."""
-    big = [images.png(images.photo(500, 400, seed=500)), images.jpeg(images.photo(1600, 1200, seed=501))]
+    """Pictures that take from some milliseconds to a tenth of a second each."""
+    big = [images.png(images.photo(250, 200, seed=500)), images.jpeg(images.photo(1000, 800, seed=501))]
     small = images.jpegs()
     return [*big, *(small[name] for name in ("everything.jpg", "thumbnail.jpg", "grey.jpg")), images.pngs()["text.png"]]

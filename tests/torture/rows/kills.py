@@ -2,25 +2,44 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from collections import Counter
 
+from tests.torture.lanes import side_by_side
 from tests.torture.report import Report, say
-from tests.torture.rounds import Torture
+from tests.torture.rounds import Torture, Verdict
 
 NAME = "kills"
 ASKS = "kill -9 of daemon, worker or all at random moments: 0 lost, 0 damaged, 0 done twice, 0 temps left"
 
-BATCH = 10
+BATCH = 20
 """Rounds after which everything is counted."""
 
 
 def run(seconds: float, seed: int, rounds: int | None = None) -> Report:
+    """Several daemons side by side, each in a folder of its own; the seed of each lane is the next one."""
     end = time.monotonic() + seconds
-    with Torture(seed, say) as torture:
-        verdict = torture.verdict
-        while time.monotonic() < end and (rounds is None or verdict.rounds < rounds):
-            torture.run(BATCH if rounds is None else min(BATCH, rounds - verdict.rounds))
-    figures = {f"kills of {what}": str(number) for what, number in verdict.kills.most_common()}
-    figures["killed under load"] = str(verdict.killed_under_load)
-    figures["files looked at"] = str(verdict.checked)
-    return Report(verdict.rounds, verdict.failures, figures)
+    report = Report()
+    kills: Counter[str] = Counter()
+    verdicts: list[Verdict] = []
+    seeds = itertools.count(seed)
+    batches = itertools.repeat(BATCH) if rounds is None else [BATCH] * -(-rounds // BATCH)
+
+    def batch(torture: Torture, number: int) -> None:
+        torture.run(number, settle_every=number)
+
+    def lane() -> Torture:
+        torture = Torture(next(seeds), say)
+        verdicts.append(torture.verdict)
+        return torture
+
+    side_by_side(batches, lane, batch, end)
+    for verdict in verdicts:
+        report.rounds += verdict.rounds
+        report.failures += verdict.failures
+        kills += verdict.kills
+    report.figures = {f"kills of {what}": str(number) for what, number in kills.most_common()}
+    report.figures["killed under load"] = str(sum(verdict.killed_under_load for verdict in verdicts))
+    report.figures["files looked at"] = str(sum(verdict.checked for verdict in verdicts))
+    return report
