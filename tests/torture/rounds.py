@@ -156,13 +156,12 @@ class Torture:
         try:
             eventually(daemon.answers, 20, "the daemon answers")
             paths = [os.path.join(os.fsencode(daemon.watched), name) for name in sorted(self.expected)]
-            unfinished = daemon.unfinished(paths, 120)
+            eventually(lambda: not daemon.unfinished(paths, 10), 120, "all is done")
         except (AssertionError, ControlFailure) as error:
-            self._fail(f"{error}")
+            self._fail(f"{error}\n{daemon.read_log()[-4000:]}")
+            daemon.kill()
             daemon.start()
             return
-        if unfinished:
-            self._fail(f"not all done: {unfinished}\n{daemon.read_log()[-4000:]}")
         after = snapshot(daemon.watched)
         for difference in compare(self.expected, after):
             self._fail(str(difference))

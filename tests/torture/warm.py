@@ -13,6 +13,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -144,8 +145,17 @@ class WarmDaemon(Daemon):
         return True
 
     def unfinished(self, paths: list[bytes], timeout_s: float) -> list[str]:
-        """Wait for the files; those that are neither done nor skipped then, with what is said of each."""
-        answers = self.client.wait(paths, timeout_s)
+        """Wait for the files; those that are neither done nor skipped then, with what is said of each.
+
+        A deferred one is not waited for, nor one whose folder is not watched yet. Raises ControlFailure.
+        """
+        try:
+            answers = self.client.wait(paths, timeout_s)
+        except ControlFailure as error:
+            if error.path is None:
+                raise
+            time.sleep(0.05)
+            return [str(error)]
         return [f"{one}" for one in answers if not one["finished"] or one["state"] not in ("done", "skipped")]
 
     def __exit__(

@@ -30,7 +30,7 @@ if os.geteuid() == 0:
     REAL += [("no room", no_room), ("read-only", read_only)]
 
 LONG_SHARE = 0.1
-LONGEST_S = 120.0
+LONGEST_S = 90.0
 """Some causes last: what waits meanwhile must not wait ever longer after their end."""
 
 
