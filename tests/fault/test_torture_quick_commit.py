@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.replacing import NEW, OLD
+from tests.torture.committing import WAYS
 from tests.torture.points import KILLED, Points
 from tests.torture.report import CannotRun
 from tests.torture.rows import faults, syscalls
@@ -44,7 +45,9 @@ def test_killed_at_a_call_of_the_commit_path_a_file_ends_old_or_new() -> None:
 
 
 def test_a_call_of_the_commit_path_that_fails_leaves_the_original_whole_and_no_temp() -> None:
-    report = faults.run(SECONDS, seed(), 40)
+    # A kept original and a store that is being closed are for the long form alone.
+    ways = [name for name, way in WAYS.items() if not way.keeps and not way.closes]
+    report = faults.run(SECONDS, seed(), 40, ways)
     assert report.failures == []
     assert report.rounds > 40
 
@@ -62,7 +65,7 @@ def test_a_fault_from_some_call_on_is_met_more_than_once(points: Points) -> None
 
 
 def test_what_must_not_be_is_noticed(points: Points) -> None:
-    trial, before = points.trial()
+    trial, before = points.trial("exchanged")
     assert points.undisturbed(trial, "exchanged") == 0
     assert points.wrong(trial, before, "exchanged") == []
     trial.path.write_bytes(NEW[:-1])

@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import shutil
-import sqlite3
 import subprocess
 import threading
 import time
@@ -21,6 +20,7 @@ from tests import images
 from tests.checker import FileFacts, compare, snapshot
 from tests.fault.small_disk import fill
 from tests.harness import eventually, unique
+from tests.torture.counting import count
 from tests.torture.strace import Strace
 from tests.torture.warm import WarmDaemon
 
@@ -166,11 +166,7 @@ class Life:
         return wrong
 
     def _count(self, rows: str) -> int:
-        connection = sqlite3.connect(self.daemon.base / "state" / "store.sqlite")
-        try:
-            return int(connection.execute(f"SELECT count(*) FROM {rows}").fetchone()[0])
-        finally:
-            connection.close()
+        return count(self.daemon.base / "state", rows)
 
 
 # ---- causes ---------------------------------------------------------------------------------------------------------

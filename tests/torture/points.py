@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,7 +13,8 @@ from types import TracebackType
 from typing import NamedTuple
 
 from tests.replacing import NEW, NEWER, OLD, PROJECT, Seen, seen, temps
-from tests.torture.committing import Trial
+from tests.torture.committing import WAYS, Trial
+from tests.torture.counting import count
 from tests.torture.strace import Strace
 
 KILLED = -signal.SIGKILL
@@ -57,13 +57,15 @@ class Points:
         self._server.stdout.close()
         shutil.rmtree(self._top)
 
-    def trial(self) -> tuple[Trial, Seen]:
+    def trial(self, way: str) -> tuple[Trial, Seen]:
         """The folders of a new trial, with one file in the watched one; and what the file looks like."""
         self._number += 1
         base = self._top / str(self._number)
         trial = Trial(base)
         for folder in (base, trial.root, trial.spool):
             folder.mkdir()
+        if WAYS[way].blocked:
+            (trial.root / ".imgoptd").write_bytes(b"somebody else's")
         trial.path.write_bytes(OLD)
         if os.geteuid() == 0:
             os.chown(trial.path, 12345, 12345)
@@ -74,7 +76,7 @@ class Points:
 
     def calls(self, way: str) -> dict[str, int]:
         """How often each system call is made on the way when nothing is done to it."""
-        trial, before = self.trial()
+        trial, before = self.trial(way)
         pid = self._ask("replace", trial, way)
         with Strace(pid) as strace:
             status = self._go()
@@ -90,7 +92,7 @@ class Points:
 
     def done_to(self, way: str, inject: str, then: str = "") -> Trialled:
         """Go the way with that injected; then recover, at first with `then` injected where it is given."""
-        trial, before = self.trial()
+        trial, before = self.trial(way)
         pid = self._ask("replace", trial, way)
         with Strace(pid, inject) as strace:
             status = self._go()
@@ -109,7 +111,7 @@ class Points:
 
     def calls_of_recovery(self, way: str, inject: str) -> dict[str, int]:
         """How often each call is made by the recovery after that."""
-        trial, _ = self.trial()
+        trial, _ = self.trial(way)
         pid = self._ask("replace", trial, way)
         with Strace(pid, inject):
             self._go()
@@ -140,7 +142,7 @@ class Points:
 
     def _wrong_at_once(self, trial: Trial, way: str, status: int) -> list[str]:
         """Before anything is recovered: whole contents alone, and where no intent is left, no temp either."""
-        allowed = {OLD: "old", NEW: "new", NEWER: "newer"} if way == "put back" else {OLD: "old", NEW: "new"}
+        allowed = {OLD, NEW, NEWER} if WAYS[way].saved else {OLD, NEW}
         wrong = []
         try:
             if seen(trial.path).content not in allowed:
@@ -150,6 +152,8 @@ class Points:
         left = temps(trial.root)
         if left and not _intents(trial):
             wrong.append(f"at once: {left} without an intent")
+        if WAYS[way].keeps and not self._saved(trial, way) and OLD not in _contents(trial):
+            wrong.append("at once: the original that was to be kept is nowhere")
         if status not in (0, 3, KILLED):
             wrong.append(f"the process ended with {status}: {self.said()[-2000:]}")
         return wrong
@@ -158,7 +162,7 @@ class Points:
         """After all is done: the right content with all that belongs to it, nothing beside it, and told once."""
         wrong = []
         after = seen(trial.path)
-        saved = way == "put back" and not (trial.root.parent / "draft").exists()
+        saved = self._saved(trial, way)
         if saved:
             if after.content != NEWER:
                 wrong.append(f"the newest content is not at the path but {after.content[:12]!r}")
@@ -168,21 +172,40 @@ class Points:
             wrong.append(f"not as it should be: {after._replace(content=after.content[:12])}")
         if left := temps(trial.root) + sorted(os.listdir(trial.spool)):
             wrong.append(f"left behind: {left}")
+        wrong += self._kept_wrong(trial, before, 1 if WAYS[way].keeps and not saved else 0)
         if intents := _intents(trial):
             wrong.append(f"{intents} intents left")
-        receipts = _count(trial, "receipt")
+        receipts = count(trial.state, "receipt")
         if receipts != (0 if saved else 1):
             wrong.append(f"{receipts} receipts")
         return wrong
 
+    def _saved(self, trial: Trial, way: str) -> bool:
+        """Has somebody saved a newer file meanwhile?"""
+        return WAYS[way].saved and not (trial.root.parent / "draft").exists()
+
+    def _kept_wrong(self, trial: Trial, before: Seen, number: int) -> list[str]:
+        """So many originals are kept, each as it was, and each has its row."""
+        kept = [path for path in _undo(trial) if path.is_file()]
+        rows = count(trial.state, "kept")
+        wrong = [f"kept otherwise than it was: {path.name}" for path in kept if not _same(seen(path), before)]
+        if (len(kept), rows) != (number, number):
+            wrong.append(f"{len(kept)} originals are kept and {rows} rows speak of them, in place of {number}")
+        return wrong
+
+
+def _undo(trial: Trial) -> list[Path]:
+    return [*trial.root.glob(".imgoptd/undo/*"), *trial.state.glob("undo/*")]
+
+
+def _contents(trial: Trial) -> list[bytes]:
+    """All there is, wherever an original may be."""
+    return [path.read_bytes() for path in [*trial.root.iterdir(), *_undo(trial)] if path.is_file()]
+
+
+def _same(one: Seen, other: Seen) -> bool:
+    return one._replace(atime_ns=0) == other._replace(atime_ns=0)
+
 
 def _intents(trial: Trial) -> int:
-    return _count(trial, "intent")
-
-
-def _count(trial: Trial, table: str) -> int:
-    connection = sqlite3.connect(trial.state / "store.sqlite")
-    try:
-        return int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])
-    finally:
-        connection.close()
+    return count(trial.state, "intent")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import select
 import signal
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -25,6 +24,7 @@ import psutil
 from imgoptd.cli.client import Client, ControlFailure
 from tests.harness import Daemon, eventually
 from tests.replacing import PROJECT
+from tests.torture.counting import count
 
 START_TIMEOUT_S = 60.0
 
@@ -126,13 +126,7 @@ class WarmDaemon(Daemon):
         eventually(self._knows_what_stood, START_TIMEOUT_S, f"the first scan is over; its log:\n{self.read_log()}")
 
     def _knows_what_stood(self) -> bool:
-        connection = sqlite3.connect(self.base / "state" / "store.sqlite")
-        try:
-            return bool(connection.execute("SELECT 1 FROM root WHERE baseline = 1").fetchall())
-        except sqlite3.OperationalError:
-            return False  # it has no tables yet
-        finally:
-            connection.close()
+        return count(self.base / "state", "root WHERE baseline = 1") > 0
 
     def answers(self) -> bool:
         assert self.process is not None

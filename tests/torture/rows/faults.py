@@ -11,7 +11,7 @@ import itertools
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from tests.torture.committing import WAYS
 from tests.torture.lanes import lanes, share, side_by_side
@@ -34,17 +34,17 @@ LONGEST_S = 90.0
 """Some causes last: what waits meanwhile must not wait ever longer after their end."""
 
 
-def run(seconds: float, seed: int, rounds: int | None = None) -> Report:
-    """`rounds`: at most that many, as the dice have it, and a tenth of it in whole daemons; else all."""
+def run(seconds: float, seed: int, rounds: int | None = None, ways: Collection[str] = WAYS.keys()) -> Report:
+    """`rounds`: at most that many, as the dice have it, and a tenth of it in whole daemons; else all of those ways."""
     needs_strace()
     end = time.monotonic() + seconds
     report = Report()
     injected = 0
     with Points() as points:
-        calls = {way: points.calls(way) for way in WAYS}
+        calls = {way: points.calls(way) for way in ways}
     every = [
         (way, f"{call}:error={error}:when={number}{for_good}")
-        for way in WAYS
+        for way in ways
         for call, times in calls[way].items()
         if call in FILE_CALLS
         for number in range(1, times + 1)
