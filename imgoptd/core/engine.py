@@ -122,7 +122,7 @@ class Engine:
     def at_rest(self) -> bool:
         """Nothing is being looked at, scanned, worked on or replaced."""
         suspected = self.jobs.places.breakers.suspected()
-        return not self.intake.scanning and not suspected and self.unfinished() == 0
+        return not self.intake.baselines.scanning and not suspected and self.unfinished() == 0
 
     def drained(self) -> bool:
         """Draining, and nothing runs or is being put in place any more."""

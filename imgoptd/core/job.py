@@ -23,6 +23,10 @@ class Stage(StrEnum):
     """Deferred until `due_s`, or held."""
 
 
+WAITING = frozenset({Stage.UNPROBED, Stage.READY, Stage.WAITING})
+"""No worker has the job, and nothing is being put in place for it."""
+
+
 @dataclass(slots=True, eq=False)
 class Job:
     record: FileRecord

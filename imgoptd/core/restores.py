@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.intake import WAITING, Intake
+from imgoptd.core.intake import Intake
+from imgoptd.core.job import WAITING
 from imgoptd.core.model import UNFINISHED, Failure, FailureKind, FileRecord, FileRef, HintKind, JobState, Kept
 from imgoptd.core.story import Story
 from imgoptd.core.turn import Turn

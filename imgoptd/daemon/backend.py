@@ -15,8 +15,7 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.finished import NOT_A_FILE, SYMLINK, VANISHED, same_content
-from imgoptd.core.intake import WAITING
-from imgoptd.core.job import Job, Stage
+from imgoptd.core.job import WAITING, Job, Stage
 from imgoptd.core.model import FileRecord, FileRef, JobState
 from imgoptd.core.shape import AGES_S, shape
 from imgoptd.core.text import show_path

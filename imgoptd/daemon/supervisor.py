@@ -23,7 +23,7 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.troubles import reason_of
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.intake import counts_what_lies_around
+from imgoptd.core.judgement import counts_what_lies_around
 from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, KeptAt, Look
 from imgoptd.core.text import show_path
 from imgoptd.daemon import openings

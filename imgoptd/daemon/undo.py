@@ -18,7 +18,7 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
-from imgoptd.core.intake import WAITING
+from imgoptd.core.job import WAITING
 from imgoptd.core.model import Failure, FailureKind, FileRef, Kept
 from imgoptd.core.text import show_path
 from imgoptd.daemon.folders import Folders

@@ -10,7 +10,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.companions import in_manifest, sidecar_of
 from imgoptd.core.engine import Engine
-from imgoptd.core.intake import counts_what_lies_around
+from imgoptd.core.judgement import counts_what_lies_around
 from imgoptd.core.model import FileKind, FileRecord, FileRef, HintKind, Identity, JobState, Look
 from tests.unit.disk import Content
 from tests.unit.world import ROOT, World, folder
