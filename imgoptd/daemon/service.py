@@ -222,12 +222,12 @@ class Service:
         await self._undo.count()
         interrupted = await self._unfinished.load()
         await self._folders.apply(self._config.watches)
-        self._backend.totals = await store.totals()
+        self._backend.report.totals = await store.totals()
         if interrupted + (unfinished := await store.count_unfinished()):
             text = f"the last run left {unfinished} files to do and {interrupted} replaces to put right"
             self._log.say("recovery", text, 5, JOBS=unfinished, INTENTS=interrupted)
         self._log.say("start", greeting(self._config.watches, once=self._once), 5)
-        notify.ready(self._backend.summary())
+        notify.ready(self._backend.report.summary())
 
     def _configured(self) -> e.Configured:
         return configured(self._config, self._generation, self._sensors.limits(), once=self._once)
@@ -245,8 +245,8 @@ class Service:
             notify.watchdog()
         if now_s - self._status_s >= STATUS_S:
             self._status_s = now_s
-            notify.status(self._backend.summary())
-        self._backend.turned()
+            notify.status(self._backend.report.summary())
+        self._backend.files.turned()
 
     def _store_failed(self, error: StoreError, delay_s: float) -> None:
         text = f"{error}; nothing is done until it can be written, next try in {delay_s:.0f} s"
@@ -310,7 +310,7 @@ class Service:
             try:
                 return await self._reload()
             finally:
-                notify.ready(self._backend.summary())
+                notify.ready(self._backend.report.summary())
 
     async def _reload(self) -> dict[str, Any]:
         source = self._config.source

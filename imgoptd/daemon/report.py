@@ -1,0 +1,172 @@
+"""What the daemon shows of itself: its status, its workers, and what waits."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from typing import Any
+
+from imgoptd.core.engine import Engine
+from imgoptd.core.model import JobState
+from imgoptd.core.shape import AGES_S, shape
+from imgoptd.core.text import show_path
+from imgoptd.daemon.folders import Folders
+
+
+class Report:
+    """Reads the engine's state between two turns; it asks nobody and changes nothing."""
+
+    def __init__(self, engine: Engine, folders: Folders, store_trouble: Callable[[], str]) -> None:
+        """`store_trouble`: why the store cannot be written just now, or empty."""
+        self._engine = engine
+        self._folders = folders
+        self._store_trouble = store_trouble
+        self._started_s = time.monotonic()
+        self.totals: dict[str, int] = {}
+        """All-time totals of the store at the start of this run."""
+
+    def status(self) -> dict[str, Any]:
+        engine = self._engine
+        inputs = engine.dispatcher.inputs()
+        counts = engine.story.counts
+        sensed = engine.dispatcher.sensed
+        last = engine.dispatcher.scaler.last
+        busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
+        wanted = engine.dispatcher.wanted
+        running = max(1, min(inputs.workers_max, wanted))
+        done = self._counts()
+        saved = _bytes(counts["bytes_before"], counts["bytes_after"])
+        return {
+            "state": "draining" if engine.dispatcher.draining else "running",
+            "generation": engine.generation,
+            "uptime_s": round(time.monotonic() - self._started_s, 3),
+            "workers": {
+                "wanted": wanted,
+                "running": inputs.workers,
+                "busy": busy,
+                "min": inputs.workers_min,
+                "max": inputs.workers_max,
+            },
+            "backlog": {
+                "jobs": inputs.backlog_jobs,
+                "bytes": engine.jobs.backlog.bytes,
+                "cpu_s": round(inputs.backlog_cpu_s, 3),
+                "eta_s": round(inputs.backlog_cpu_s / running, 3),
+                "settling": len(engine.intake.settler.candidates),
+            },
+            "counts": done,
+            "bytes": saved,
+            "total": {
+                "counts": {
+                    name: done[name] + (self.totals.get(name, 0) if name not in ("held", "deferred") else 0)
+                    for name in done
+                },
+                "bytes": _bytes(
+                    counts["bytes_before"] + self.totals.get("bytes_before", 0),
+                    counts["bytes_after"] + self.totals.get("bytes_after", 0),
+                ),
+            },
+            "pressure": {
+                "memory_some_avg10": sensed.psi_some_avg10,
+                "available_bytes": sensed.available_bytes,
+                "budget_bytes": inputs.budget_bytes
+                if inputs.budget_bytes is not None
+                else engine.dispatcher.memory().largest_job_bytes(),
+                "reserved_bytes": inputs.reserved_bytes,
+            },
+            "scaling": {
+                "state": engine.dispatcher.state,
+                "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
+            },
+            "store": {"trouble": self._store_trouble()},
+            "undo": {
+                "files": engine.jobs.undo.files,
+                "bytes": engine.jobs.undo.bytes,
+                "max_bytes": engine.jobs.undo.max_bytes,
+            },
+            "folders": self._folders.shown(),
+            "breakers": self._breakers(),
+        }
+
+    def _counts(self) -> dict[str, int]:
+        engine = self._engine
+        counts = engine.story.counts
+        return {
+            "done": counts[JobState.DONE],
+            "skipped": counts[JobState.SKIPPED],
+            "held": len(engine.jobs.held),
+            "deferred": engine.deferred(),
+            "quarantined": counts[JobState.QUARANTINED],
+        }
+
+    def _breakers(self) -> list[dict[str, Any]]:
+        """Each disk that is under suspicion or taken for sick, as one watched folder sees it."""
+        now_s, jobs = time.monotonic(), self._engine.jobs
+        return [
+            {
+                "path": place.root,
+                "device": f"{os.major(place.dev)}:{os.minor(place.dev)}",
+                "folder": os.path.dirname(breaker.ref.full),
+                "state": breaker.state,
+                "reason": breaker.failure.reason,
+                "detail": breaker.failure.detail,
+                "for_s": round(now_s - breaker.since_s, 3),
+                "next_try_s": None if breaker.next_s is None else round(max(0.0, breaker.next_s - now_s), 3),
+                "jobs": jobs.backlog.jobs_on(place),
+            }
+            for place, breaker in jobs.places.breakers.known.items()
+        ]
+
+    def workers(self) -> list[dict[str, Any]]:
+        now_s = time.monotonic()
+        return [
+            {
+                "worker": worker.id,
+                "pid": worker.pid,
+                "state": worker.state,
+                "job": worker.tasks[0].ref.full if worker.tasks else None,
+                "queued": max(0, len(worker.tasks) - 1),
+                "cpu_s": round(worker.cpu_s, 3),
+                "rss_bytes": worker.rss_bytes,
+                "peak_bytes": worker.peak_bytes,
+                "reserved_bytes": worker.reserved_bytes,
+                "jobs_done": worker.jobs_done,
+                "bytes_in": worker.bytes_in,
+                "bytes_out": worker.bytes_out,
+                "age_s": round(now_s - worker.started_s, 3),
+                "folder": worker.domain.root,
+                "uid": worker.domain.uid,
+            }
+            for worker in self._engine.fleet.workers.values()
+        ]
+
+    def qshape(self) -> dict[str, Any]:
+        engine = self._engine
+        waiting = [
+            (ref.root, candidate.noticed_s, str(JobState.SETTLING))
+            for ref, candidate in engine.intake.settler.candidates.items()
+        ]
+        waiting += [(job.ref.root, job.noticed_s, str(job.record.state)) for job in engine.jobs.by_ref.values()]
+        rows = shape(waiting, time.monotonic())
+        return {
+            "ages_s": list(AGES_S),
+            "folders": [
+                {"path": root, "ages": row.ages, "states": dict(row.states), "oldest_s": round(row.oldest_s, 3)}
+                for root, row in sorted(rows.items())
+            ],
+        }
+
+    def summary(self) -> str:
+        """One line for `systemctl status`."""
+        engine = self._engine
+        inputs = engine.dispatcher.inputs()
+        troubled = [show_path(root) for root in self._folders.troubles()]
+        busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
+        text = f"watching {len(self._folders.roots()) - len(troubled)} folders, {inputs.backlog_jobs} jobs, "
+        text += f"{busy} of {inputs.workers} workers busy, {engine.story.counts[JobState.DONE]} done"
+        return f"NOT watching {', '.join(troubled)}; {text}" if troubled else text
+
+
+def _bytes(before: int, after: int) -> dict[str, int]:
+    return {"before": before, "after": after, "saved": before - after}
