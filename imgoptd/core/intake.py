@@ -12,7 +12,7 @@ from imgoptd.core.jobs import Jobs, again
 from imgoptd.core.judgement import Judge
 from imgoptd.core.model import Failure, FileKind, FileRecord, FileRef, HintKind
 from imgoptd.core.rescan import Stood
-from imgoptd.core.settle import Settler, Verdict
+from imgoptd.core.settle import Candidate, Settler, Verdict
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_path
 from imgoptd.core.turn import Turn
@@ -24,7 +24,7 @@ class Intake:
         self.folders: dict[bytes, e.FolderPolicy] = {}
         self.baselines = Baselines()
         self.jobs = Jobs(story, self.attend, self.suspect)
-        self._judge = Judge(story, self.settler, self.jobs, self.baselines, self.attend)
+        self._judge = Judge(story, self.settler, self.jobs, self.baselines, self._pass_on)
         self.withheld: dict[bytes, set[FileRef]] = {}
         """Candidates of lost folders whose look was due: they are looked at when the folder is found."""
         self._paused: dict[FileRef, HintKind | None] = {}
@@ -138,6 +138,12 @@ class Intake:
         self.jobs.forgive(ref)
         self.attend(turn, ref, HintKind.ARRIVED)
         self.settler.candidates[ref].retry = True
+
+    def _pass_on(self, turn: Turn, candidate: Candidate, ref: FileRef) -> None:
+        if candidate.retry:
+            self.retry(turn, ref)
+        else:
+            self.attend(turn, ref, HintKind.CREATED if candidate.live else HintKind.FOUND)
 
     def pause(self, turn: Turn, ref: FileRef) -> None:
         """Let go of the file, and take no notice of hints at it until `resume`. No worker may have it."""

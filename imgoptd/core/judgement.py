@@ -28,7 +28,6 @@ from imgoptd.core.model import (
     FileKind,
     FileRecord,
     FileRef,
-    HintKind,
     Identity,
     JobState,
     Lease,
@@ -50,16 +49,16 @@ class Judge:
         settler: Settler,
         jobs: Jobs,
         baselines: Baselines,
-        attend: Callable[[Turn, FileRef, HintKind], None],
+        pass_on: Callable[[Turn, Candidate, FileRef], None],
     ) -> None:
-        """`attend`: draw attention to another path."""
+        """`pass_on`: the attention that the candidate drew belongs to another path."""
         self.patient = True
         """False: a run of its own, which does not wait for writers and tries anew what failed."""
         self._story = story
         self._settler = settler
         self._jobs = jobs
         self._baselines = baselines
-        self._attend = attend
+        self._pass_on = pass_on
 
     def judge(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: e.FolderPolicy) -> None:
         """One look, no older than what was last heard of the path: done with, a job, or looked at once more."""
@@ -113,9 +112,8 @@ class Judge:
             detail = "it was gone before it could be worked on"
             if look.listed_as:
                 # One file, one job: the one under the name that its folder lists.
-                other = FileRef(ref.root, look.listed_as)
                 detail = f"it is listed as {show_path(look.listed_as)}, which is looked at instead"
-                self._attend(turn, other, HintKind.CREATED if candidate.live else HintKind.FOUND)
+                self._pass_on(turn, candidate, FileRef(ref.root, look.listed_as))
             # A finished file that somebody removed keeps its story; one never worked on says what became of it.
             if known is None or known.state not in FINAL_STATES:
                 record = known or FileRecord(ref, NO_IDENTITY, JobState.SETTLING)

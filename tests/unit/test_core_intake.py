@@ -216,6 +216,18 @@ def test_a_file_told_of_in_another_spelling_than_its_folder_lists_is_worked_on_o
     assert len(world.asked(c.SendJob)) == 1
 
 
+def test_asked_for_once_more_by_another_spelling_the_file_is_done_once_more_as_listed() -> None:
+    alias = FileRef(ROOT, b"A.JPG")
+    world = World(files={A: PHOTO})
+    world.disk.put(alias, PHOTO, listed_as=A.path)
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "existing")
+    world.untouchable.clear()  # as the operator says now
+    world.post(e.RetryRequested(alias))
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
 @pytest.mark.parametrize(
     ("kind", "reason"), [(FileKind.SYMLINK, "symlink"), (FileKind.OTHER, "not-a-file")], ids=["symlink", "fifo"]
 )
