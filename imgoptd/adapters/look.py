@@ -15,7 +15,8 @@ from imgoptd.adapters.beneath import Folder, reopen_for_reading
 from imgoptd.adapters.listings import Listings
 from imgoptd.adapters.mounts import is_read_only_mount
 from imgoptd.adapters.spelling import listed_as
-from imgoptd.adapters.troubles import reason_of
+from imgoptd.adapters.troubles import TOO_LONG_MEND, reason_of
+from imgoptd.core.finished import PATH_TOO_LONG
 from imgoptd.core.model import Failure, FileKind, Identity, Lease, Look
 from imgoptd.core.whole import ends_whole
 
@@ -143,6 +144,9 @@ def _unreadable(error: OSError, identity: Identity | None = None) -> Look:
     reason = error.strerror or f"error {error.errno}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return Look(FileKind.UNREADABLE, identity, detail=f"not readable by this process ({reason})")
+    if error.errno == errno.ENAMETOOLONG:
+        detail = f"its name, or its path below the watched folder, is longer than the kernel takes: {TOO_LONG_MEND}"
+        return Look(FileKind.UNREADABLE, identity, detail=detail, reason=PATH_TOO_LONG)
     word = reason_of(error) or "unreadable"
     return Look(FileKind.UNREADABLE, identity, detail=f"not readable ({reason})", reason=word)
 

@@ -35,6 +35,9 @@ _REASONS |= dict.fromkeys(
     IO_ERROR,
 )
 
+TOO_LONG_MEND = "shorten the names of the folders above it, or watch one of them"
+"""For ENAMETOOLONG of what is there: its path below the watched folder exceeds 4095 bytes (path_resolution(7))."""
+
 
 def reason_of(error: OSError) -> str | None:
     """The short fixed word for such an error; None where it is about the one file or its rights alone."""

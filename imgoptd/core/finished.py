@@ -13,6 +13,7 @@ HARD_LINKED = "hard-linked"
 VANISHED = "vanished"
 SYMLINK = "symlink"
 NOT_A_FILE = "not-a-file"
+PATH_TOO_LONG = "path-too-long"
 COMPANIONS = frozenset({IN_MANIFEST, RAW_SIDECAR})
 UNTOUCHABLE = COMPANIONS | {PROTECTED, HARD_LINKED}
 """Reasons that leave no trace in a file's identity: rights, links and what lies around it."""

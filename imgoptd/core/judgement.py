@@ -12,6 +12,7 @@ from imgoptd.core.finished import (
     HARD_LINKED,
     NO_IDENTITY,
     NOT_A_FILE,
+    PATH_TOO_LONG,
     PROTECTED,
     SYMLINK,
     UNTOUCHABLE,
@@ -123,7 +124,11 @@ class Judge:
             return
         record = FileRecord(ref, look.identity or NO_IDENTITY, JobState.SETTLING, uid=look.uid)
         if look.kind is FileKind.UNREADABLE:
-            if known is None or not self._still_told(known, look, live=candidate.live):
+            if known is not None and self._still_told(known, look, live=candidate.live):
+                return
+            if look.reason == PATH_TOO_LONG:
+                self._skip(turn, record, look.reason, look.detail)  # no time will mend it
+            else:
                 record = replace(record, output=folder.output)
                 failure = Failure(FailureKind.TRANSIENT, look.reason, look.detail)
                 self._jobs.defer_unopened(turn, record, folder, failure, candidate.noticed_s)

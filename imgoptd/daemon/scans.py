@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from imgoptd.adapters.journald import Log
 from imgoptd.adapters.scanner import walk
 from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
+from imgoptd.adapters.troubles import TOO_LONG_MEND
 from imgoptd.adapters.watcher import Watcher, WatchError
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, HintKind
@@ -235,7 +237,10 @@ class Scans:
 
     def _say_unreadable(self, root: bytes, path: bytes, error: OSError) -> None:
         where = show_path(root.rstrip(b"/") + b"/" + path)
-        text = f"the folder {where} cannot be read ({error.strerror}): give this user r and x on it, or exclude it"
+        mend = "give this user r and x on it, or exclude it"
+        if error.errno == errno.ENAMETOOLONG:
+            mend = f"{TOO_LONG_MEND}, or exclude it"
+        text = f"the folder {where} cannot be read ({error.strerror}): {mend}"
         self._log.say("warning", text, 4, ROOT=show_path(root))
 
 

@@ -23,6 +23,7 @@ from imgoptd.core.commands import AppendStep, SaveFile
 from imgoptd.core.model import FileRecord, FileRef, HintKind, Identity, JobState
 from imgoptd.daemon.scans import Scans
 from imgoptd.daemon.watched import Watched
+from tests.deep import deep
 
 
 class Stand:
@@ -199,6 +200,24 @@ def test_the_first_scan_tells_of_old_files_without_a_hint(root: Path, tmp_path: 
             [told] = [event for event in stand.events if isinstance(event, e.StoodBefore)]
             assert [one.path for one in told.files] == [b"old"]
             assert stand.known.baseline_ns is None
+
+    asyncio.run(main())
+
+
+def test_a_folder_too_deep_to_be_listed_is_told_as_that_and_what_lies_just_above_is_found(
+    root: Path, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        deep(root, b"a.jpg")
+        async with standing(root, tmp_path / "state") as stand:
+            assert await stand.scan() == []
+            said = stand.said()
+            assert "(File name too long): shorten the names of the folders above it" in said
+            assert "give this user" not in said
+            just_too_long = deep(tmp_path / "other", b"a.jpg", folder_bytes=4090)
+            assert len(just_too_long) > 4095
+            stand.known.folder = Folder(os.fsencode(tmp_path / "other"))
+            assert await stand.scan() == [just_too_long], "the look tells of it"
 
     asyncio.run(main())
 

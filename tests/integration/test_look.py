@@ -23,6 +23,7 @@ from imgoptd.adapters.replace import open_input
 from imgoptd.core.model import Failure, FailureKind, FileKind, Identity, Lease, Look
 from tests import images
 from tests.another_user import NOBODY, run_as
+from tests.deep import deep
 from tests.replacing import PROJECT
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -180,6 +181,13 @@ def test_what_no_file_here_can_be_called_is_unreadable_with_the_reason(root: Pat
         seen = look_at(root, path)
         assert seen.kind is FileKind.UNREADABLE
         assert seen.detail
+
+
+def test_a_path_longer_than_the_kernel_takes_is_told_as_that(tmp_path: Path) -> None:
+    path = deep(tmp_path, b"a.jpg")
+    seen = look_at(tmp_path, path)
+    assert (seen.kind, seen.reason) == (FileKind.UNREADABLE, "path-too-long")
+    assert "shorten the names" in seen.detail
 
 
 @needs_root

@@ -88,6 +88,7 @@ class File:
     """The path under which its folder lists it, if another one."""
     pinnable: bool = True
     """Where UNREADABLE: can it at least be told which file it is?"""
+    unreadable_for: str = "unreadable"
 
     @property
     def identity(self) -> Identity:
@@ -130,7 +131,8 @@ class Disk:
         if file.listed_as:
             return Look(FileKind.GONE, listed_as=file.listed_as)
         if file.kind is FileKind.UNREADABLE:
-            return Look(file.kind, file.identity if file.pinnable else None, detail="permission denied")
+            identity = file.identity if file.pinnable else None
+            return Look(file.kind, identity, detail="as the kernel says", reason=file.unreadable_for)
         if file.kind is not FileKind.REGULAR:
             return Look(file.kind)
         lease = Lease.UNAVAILABLE

@@ -351,6 +351,24 @@ def test_an_unreadable_file_is_deferred_longer_each_time_and_done_when_it_can_be
     assert world.state(A) == (JobState.DONE, "optimized")
 
 
+def test_a_file_with_too_long_a_path_is_left_for_good_and_looked_at_when_something_is_heard_of_it() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    file = world.disk.files[A]
+    file.kind, file.pinnable, file.unreadable_for = FileKind.UNREADABLE, False, "path-too-long"
+    world.run()
+    assert world.state(A) == (JobState.SKIPPED, "path-too-long")
+    assert world.engine.next_deadline_s() is None, "nothing is tried by itself"
+    told = len(world.store.steps[A])
+    world.hint(A, HintKind.CLOSED)
+    world.run()
+    assert len(world.store.steps[A]) == told, "told once"
+    file.kind = FileKind.REGULAR
+    world.hint(A, HintKind.CLOSED)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
 @pytest.mark.parametrize("pinnable", [True, False])
 def test_a_finished_file_that_cannot_be_read_for_a_while_is_not_done_again(pinnable: bool) -> None:
     world = World()
