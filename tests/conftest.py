@@ -1,12 +1,19 @@
-"""The tiers: each is a folder and a marker, and the end of a run says of each what ran, and what could not and why."""
+"""The tiers: each is a folder and a marker, and the end of a run says of each what ran, and what could not and why.
+
+Also the folder in which replaces are tried, for the tests that make none of their own.
+"""
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from imgoptd.adapters.beneath import Folder
+from tests.replacing import FILESYSTEMS, filled, put_original
 
 TESTS = Path(__file__).parent
 
@@ -70,3 +77,16 @@ def _reasons(skipped: Iterable[pytest.TestReport]) -> str:
         text = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         found[text.removeprefix("Skipped: ")] += 1
     return "; ".join(f"{reason} ({count})" if count > 1 else reason for reason, count in found.most_common())
+
+
+@pytest.fixture(params=FILESYSTEMS)
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """A folder with an original in it, on each kind of filesystem. Its parent is of the test as well."""
+    with filled(request.param, tmp_path, put_original) as made:
+        yield made
+
+
+@pytest.fixture
+def folder(root: Path) -> Iterator[Folder]:
+    with Folder(os.fsencode(root)) as held:
+        yield held

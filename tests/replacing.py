@@ -43,10 +43,28 @@ from tests.another_user import NOBODY, run_as
 OLD = b"the original, as it was " * 50
 NEW = b"the result" * 50
 NEWER = b"what somebody wrote since, which must not be lost" * 20
+NEWEST = b"written later still" * 30
 PROJECT = Path(__file__).parents[1]
 
-
 FILESYSTEMS = ["disk", "tmpfs", "overlay"]
+
+
+def put_original(root: Path) -> None:
+    """Make `a.jpg`, with metadata that a replace must keep."""
+    (root / "a.jpg").write_bytes(OLD)
+    (root / "a.jpg").chmod(0o640)
+    os.setxattr(root / "a.jpg", "user.rating", b"5")
+    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
+
+
+def drop_in(root: Path, content: bytes) -> Callable[[], object]:
+    """Somebody saves `a.jpg` as editors and rsync do: write beside, rename over the path."""
+
+    def act() -> None:
+        (root / "draft").write_bytes(content)
+        (root / "draft").rename(root / "a.jpg")
+
+    return act
 
 
 @contextmanager

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,25 +13,12 @@ from imgoptd.adapters.replace import Recovery, recover
 from imgoptd.adapters.replace.keeping import find_kept
 from imgoptd.core.model import Intent, Kept
 from tests.fault.keeping_process import in_process
-from tests.replacing import FILESYSTEMS, NEW, NEWER, OLD, can_refuse, filled, seen
+from tests.replacing import NEW, NEWER, OLD, can_refuse, seen
 from tests.undoing import bring_back, kept_file
 
 needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
 
 POINTS = ["after_prepare", "after_link", "after_exchange", "before_keep", "after_keep"]
-
-
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-    (root / "a.jpg").chmod(0o640)
-    os.setxattr(root / "a.jpg", "user.rating", b"5")
-    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
 
 
 @pytest.fixture

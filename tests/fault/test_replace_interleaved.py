@@ -6,7 +6,7 @@ The named failpoints between the steps of an exchange are used to act there, in 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,25 +16,7 @@ from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.look import identity_of
 from imgoptd.adapters.replace import ReplaceError, recover
 from imgoptd.core.model import Failure, FailureKind
-from tests.replacing import FILESYSTEMS, NEW, NEWER, OLD, filled, finish, intend, seen, start, temps
-
-NEWEST = b"written later still" * 30
-
-
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(root: Path) -> Iterator[Folder]:
-    with Folder(os.fsencode(root)) as held:
-        yield held
+from tests.replacing import NEW, NEWER, NEWEST, OLD, drop_in, finish, intend, seen, start, temps
 
 
 class Meanwhile:
@@ -59,16 +41,6 @@ class Meanwhile:
 @pytest.fixture
 def meanwhile(monkeypatch: pytest.MonkeyPatch) -> Meanwhile:
     return Meanwhile(monkeypatch)
-
-
-def drop_in(root: Path, content: bytes) -> Callable[[], object]:
-    """Somebody saves as editors and rsync do: write beside, rename over the path."""
-
-    def act() -> None:
-        (root / "draft").write_bytes(content)
-        (root / "draft").rename(root / "a.jpg")
-
-    return act
 
 
 def clean_up(root: Path) -> Callable[[], object]:

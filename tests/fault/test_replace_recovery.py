@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
 from dataclasses import replace as with_fields
 from pathlib import Path
 
@@ -15,13 +14,11 @@ from imgoptd.adapters.look import identity_of
 from imgoptd.adapters.replace import recover
 from imgoptd.core.model import Identity, Intent
 from tests.replacing import (
-    FILESYSTEMS,
     NEW,
     NEWER,
     OLD,
     can_refuse,
     crashed,
-    filled,
     in_process,
     intend,
     recovered,
@@ -34,19 +31,6 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
 
 POINTS = ["after_prepare", "after_link", "after_exchange", "before_unlink", "after_unlink"]
-
-
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-    (root / "a.jpg").chmod(0o640)
-    os.setxattr(root / "a.jpg", "user.rating", b"5")
-    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -16,35 +15,7 @@ from imgoptd.adapters.replace import Refused, open_job
 from imgoptd.adapters.replace.names import Names
 from imgoptd.adapters.replace.putback import put_back
 from imgoptd.core.model import FailureKind, Identity
-from tests.replacing import FILESYSTEMS, NEW, NEWER, OLD, filled, finish, identity, intend, seen, temps
-
-NEWEST = b"written later still" * 30
-
-
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(root: Path) -> Iterator[Folder]:
-    with Folder(os.fsencode(root)) as held:
-        yield held
-
-
-def drop_in(root: Path, content: bytes) -> Callable[[], object]:
-    """Somebody saves as editors and rsync do: write beside, rename over the path."""
-
-    def act() -> None:
-        (root / "draft").write_bytes(content)
-        (root / "draft").rename(root / "a.jpg")
-
-    return act
+from tests.replacing import NEW, NEWER, NEWEST, OLD, drop_in, finish, identity, intend, seen, temps
 
 
 class Filled(Names):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,30 +10,18 @@ import pytest
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.undo import recover_restore
 from imgoptd.core.model import Kept
-from tests.replacing import FILESYSTEMS, NEW, NEWER, OLD, filled, seen, temps
+from tests.replacing import NEW, NEWER, OLD, put_original, seen, temps
 from tests.undoing import bring_back, died_restoring, keep, kept_file, recovered_restore
 
 EVERYWHERE = pytest.mark.parametrize("inside", [True, False], ids=["renamed", "copied"])
 POINTS = pytest.mark.parametrize("point", ["before_exchange", "after_exchange", "after_unlink"])
 
 
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-    os.setxattr(root / "a.jpg", "user.rating", b"5")
-    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
-
-
 @pytest.fixture
 def disk(tmp_path: Path) -> Path:
     made = tmp_path / "root"
     made.mkdir()
-    fill(made)
+    put_original(made)
     return made
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import resource
-import struct
 import zlib
 
 import pytest
 
-from imgoptd.core.model import Failure, FailureKind, ImageFacts, JobSettings, Outcome, Verdict
+from imgoptd.core.model import Failure, FailureKind, ImageFacts, JobSettings, Verdict
 from imgoptd.imaging.codecs import jpeg as jpeg_format
 from imgoptd.imaging.codecs import png as png_format
 from imgoptd.imaging.codecs import png_layout
@@ -18,31 +17,11 @@ from imgoptd.imaging.codecs.png import Png
 from imgoptd.imaging.failures import Unfit
 from imgoptd.imaging.optimize import optimize_descriptors
 from imgoptd.imaging.picture import fingerprint
-from imgoptd.imaging.probe import probe_descriptor
 from imgoptd.imaging.source import BytesSource
 from tests import images
 from tests.checker.content import read_content
 from tests.memory import memory_file
-
-ANY_SAVING = JobSettings(min_saving=0.0)
-GOOD = images.good()
-
-
-def run(data: bytes, settings: JobSettings = ANY_SAVING) -> tuple[Outcome, bytes]:
-    """Probe and optimise; the outcome and what stands in the output then."""
-    with memory_file(data) as given, memory_file() as target:
-        facts = probe_descriptor(given)
-        if isinstance(facts, Failure):
-            return Outcome(Verdict.FAILED, failure=facts), b""
-        outcome = optimize_descriptors(given, target, facts, settings)
-        return outcome, os.pread(target, 1 << 26, 0)
-
-
-def reason(data: bytes) -> tuple[FailureKind, str]:
-    outcome, result = run(data)
-    assert outcome.failure is not None
-    assert result == b""
-    return outcome.failure.kind, outcome.failure.reason
+from tests.optimizing import ANY_SAVING, GOOD, run
 
 
 def assert_same(before: bytes, after: bytes) -> None:
@@ -63,19 +42,6 @@ def test_a_good_image_becomes_smaller_and_stays_the_same_picture(name: str) -> N
     assert outcome.verdict is Verdict.OPTIMIZED, outcome.failure
     assert outcome.size_bytes == len(result) < len(GOOD[name])
     assert_same(GOOD[name], result)
-
-
-@pytest.mark.parametrize("name", images.damaged())
-def test_a_file_that_is_no_whole_image_ends_with_a_reason_and_no_result(name: str) -> None:
-    kind, word = reason(images.damaged()[name])
-    assert kind in (FailureKind.CORRUPT, FailureKind.REJECTED)
-    assert word
-
-
-@pytest.mark.parametrize("name", images.special_jpegs() | images.special_pngs())
-def test_a_file_with_more_in_it_than_a_rewrite_keeps_is_left_alone(name: str) -> None:
-    outcome, result = run((images.special_jpegs() | images.special_pngs())[name])
-    assert (outcome.verdict, result) == (Verdict.KEPT, b"")
 
 
 def test_a_result_that_saves_too_little_is_dropped() -> None:
@@ -126,27 +92,6 @@ def test_colours_are_told_from_component_names_where_there_is_no_jfif() -> None:
         assert_same(variant, result)
 
 
-def test_missing_restart_intervals_are_damage_although_decoders_paint_over_them() -> None:
-    data = GOOD["restarts.jpg"]
-    first, second = data.index(b"\xff\xd1"), data.index(b"\xff\xd2")
-    assert reason(data[:first] + data[second:]) == (FailureKind.CORRUPT, "damaged")
-
-
-def test_a_jpeg_that_its_decoder_refuses_is_damaged() -> None:
-    data = GOOD["baseline.jpg"]
-    at = data.index(b"\xff\xc4")
-    kind, word = reason(data[: at + 5] + b"\xff" * 16 + data[at + 21 :])
-    assert (kind, word) == (FailureKind.CORRUPT, "undecodable")
-
-
-@pytest.mark.parametrize("kind", [b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
-def test_a_wrong_checksum_of_a_chunk_that_matters_is_damage(kind: bytes) -> None:
-    data = bytearray(GOOD["palette-with-trns.png"])
-    at = data.index(kind)
-    data[at + 4 + int.from_bytes(data[at - 4 : at], "big")] ^= 1
-    assert reason(bytes(data)) == (FailureKind.CORRUPT, "checksum")
-
-
 def test_a_wrong_checksum_of_a_comment_is_kept_with_the_comment() -> None:
     data = bytearray(GOOD["text.png"])
     data[data.index(b"tEXt") + 4] ^= 1
@@ -154,22 +99,6 @@ def test_a_wrong_checksum_of_a_comment_is_kept_with_the_comment() -> None:
     assert outcome.verdict is Verdict.OPTIMIZED, outcome.failure
     at = data.index(b"tEXt") - 4
     assert bytes(data[at : at + 24]) in result
-
-
-@pytest.mark.parametrize(
-    ("compressed", "expected"),
-    [
-        (zlib.compress(bytes(65 * 60)), "truncated"),
-        (zlib.compress(bytes(65 * 70)), "undecodable"),
-        (zlib.compress(bytes(65 * 64))[:-4] + b"abcd", "undecodable"),
-        (b"x\x9c" + bytes(200), "undecodable"),
-    ],
-    ids=["rows missing", "rows too many", "wrong sum", "no deflate"],
-)
-def test_png_data_that_does_not_make_up_the_picture_is_damage(compressed: bytes, expected: str) -> None:
-    head = images.chunk(b"IHDR", struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0))
-    data = b"\x89PNG\r\n\x1a\n" + head + images.chunk(b"IDAT", compressed) + images.chunk(b"IEND", b"")
-    assert reason(data) == (FailureKind.CORRUPT, expected)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4, 8])
@@ -256,14 +185,6 @@ def test_a_result_that_makes_other_chunks_wrong_is_never_accepted() -> None:
         assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.UNVERIFIED, "metadata-differs")
 
 
-@pytest.mark.parametrize(("format_", "data"), [("jpeg", GOOD["baseline.jpg"]), ("png", GOOD["rgb.png"])])
-def test_a_file_that_has_got_a_trailer_since_its_probe_is_left_alone(format_: str, data: bytes) -> None:
-    with memory_file(data + b"new") as given, memory_file() as target:
-        outcome = optimize_descriptors(given, target, ImageFacts(format_), ANY_SAVING)
-    assert outcome.verdict is Verdict.KEPT
-    assert outcome.failure is not None and outcome.failure.reason == "trailer"
-
-
 def test_facts_that_do_not_fit_the_file_do_no_harm() -> None:
     with memory_file(GOOD["baseline.jpg"]) as given, memory_file() as target:
         outcome = optimize_descriptors(given, target, ImageFacts("png", 1, 1), ANY_SAVING)
@@ -307,63 +228,3 @@ def test_a_decoder_that_misses_the_end_says_truncated() -> None:
     with pytest.raises(Unfit) as caught:
         jpeg_format._fingerprint(GOOD["baseline.jpg"][:4000], 3)
     assert caught.value.failure.reason == "truncated"
-
-
-def test_damage_that_decoders_paint_over_is_noticed_in_a_jpeg() -> None:
-    """Many flipped bits leave a stream that no decoder can tell from a good one; the others are seen."""
-    noticed = 0
-    data = GOOD["baseline.jpg"]
-    scan = data.index(b"\xff\xda") + 20
-    for at in range(scan, len(data) - 2, max(1, (len(data) - scan) // 100)):
-        flipped = data[:at] + bytes([data[at] ^ 0x10]) + data[at + 1 :]
-        with memory_file(flipped) as given, memory_file() as target:
-            outcome = optimize_descriptors(given, target, ImageFacts("jpeg"), ANY_SAVING)
-        if outcome.failure is not None and outcome.failure.kind is FailureKind.CORRUPT:
-            noticed += 1
-    assert noticed
-
-
-def test_a_jpeg_with_a_sampling_that_cannot_be_compared_is_left_alone() -> None:
-    data = GOOD["baseline.jpg"]
-    frame = data.index(b"\xff\xc0")
-    odd = bytearray(data)
-    odd[frame + 11] = 0x31
-    assert reason(bytes(odd)) == (FailureKind.REJECTED, "unverifiable-sampling")
-
-
-def test_metadata_behind_the_first_scan_leaves_a_jpeg_alone() -> None:
-    """Readers stop at the first scan: put in front of it, an orientation would begin to act."""
-    data = GOOD["baseline.jpg"]
-    late = b"\xff\xe1\x00\x08Exif\0\0"
-    assert reason(data[:-2] + late + data[-2:]) == (FailureKind.REJECTED, "jpeg-variant")
-
-
-@pytest.mark.parametrize(
-    ("colour", "depth", "transparency"),
-    [(0, 4, b"\xff\xff"), (0, 2, b"\x01\x2c"), (0, 1, b"\x00\x02"), (0, 8, b"\0\1\0\1\0\1"), (2, 8, b"\0\1\1\0\0\1")],
-)
-def test_transparency_that_decoders_read_differently_leaves_a_png_alone(
-    colour: int, depth: int, transparency: bytes
-) -> None:
-    row = 64 * depth * (3 if colour == 2 else 1) // 8
-    data = images.raw_png(64, 64, depth, colour, bytes(row * 64), before=images.chunk(b"tRNS", transparency))
-    assert reason(data) == (FailureKind.REJECTED, "png-variant")
-
-
-@pytest.mark.parametrize("broken", ["too long", "before the palette", "behind the data"])
-def test_transparency_of_a_palette_out_of_place_leaves_a_png_alone(broken: str) -> None:
-    palette, transparency = images.chunk(b"PLTE", bytes(range(12))), images.chunk(b"tRNS", b"\0\0\0\0")
-    if broken == "too long":
-        before, after = palette + images.chunk(b"tRNS", b"\0" * 5), b""
-    elif broken == "before the palette":
-        before, after = transparency + palette, b""
-    else:
-        before, after = palette, transparency
-    data = images.raw_png(64, 64, 8, 3, bytes(64 * 64), before=before, after=after)
-    assert reason(data) == (FailureKind.REJECTED, "png-variant")
-
-
-def test_a_pixel_without_a_colour_in_the_palette_is_damage() -> None:
-    palette = images.chunk(b"PLTE", bytes(range(12)))
-    data = images.raw_png(64, 64, 8, 3, bytes([0, 1, 2, 4] * 16) * 64, before=palette)
-    assert reason(data) == (FailureKind.CORRUPT, "damaged")

@@ -18,12 +18,10 @@ from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.replace import Refused, ReplaceError, exchange, open_input, open_job, prepare
 from imgoptd.core.model import FailureKind, Identity
 from tests.replacing import (
-    FILESYSTEMS,
     NEW,
     NEWER,
     OLD,
     can_refuse,
-    filled,
     identity,
     intend,
     said_by,
@@ -34,23 +32,6 @@ from tests.replacing import (
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
-
-
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(root: Path) -> Iterator[Folder]:
-    with Folder(os.fsencode(root)) as held:
-        yield held
 
 
 def refusal(folder: Folder, root: Path, size: int = len(NEW)) -> tuple[FailureKind, str]:

@@ -5,18 +5,15 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from imgoptd.adapters.beneath import Folder
 from tests.replacing import (
-    FILESYSTEMS,
     NEW,
     OLD,
     can_refuse,
-    filled,
     finish,
     identity,
     in_process,
@@ -28,23 +25,6 @@ from tests.replacing import (
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
-
-
-def fill(root: Path) -> None:
-    (root / "a.jpg").write_bytes(OLD)
-    os.utime(root / "a.jpg", ns=(1_400_000_000_111_111_111, 1_500_000_000_222_222_222))
-
-
-@pytest.fixture(params=FILESYSTEMS)
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
-    with filled(request.param, tmp_path, fill) as made:
-        yield made
-
-
-@pytest.fixture
-def folder(root: Path) -> Iterator[Folder]:
-    with Folder(os.fsencode(root)) as held:
-        yield held
 
 
 def replace_all(folder: Folder, root: Path, name: bytes = b"a.jpg") -> None:
@@ -105,7 +85,7 @@ def test_a_default_acl_of_the_folder_is_not_put_on_a_file_that_had_none(root: Pa
     subprocess.run(["setfacl", "-d", "-m", "u:65534:rwx,m::rwx", root], check=True)
     (root / "a.jpg").chmod(0o640)
     before = seen(root / "a.jpg")
-    assert before.xattrs == {}
+    assert before.xattrs == {"user.rating": b"5"}
     replace_all(folder, root)
     assert seen(root / "a.jpg") == before._replace(content=NEW)
 
