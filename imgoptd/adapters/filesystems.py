@@ -1,24 +1,47 @@
-"""Which kind of filesystem a folder lies on, and what may be expected of it.
+"""Which kind of filesystem a folder lies on, and what may be expected of it: the one table of statfs(2) types.
 
-Type numbers are those of statfs(2) and linux/magic.h; `fsinfo` asks one descriptor, this tells a person of a path.
+`fsinfo` asks these of one descriptor for the daemon, `--check` shows them to a person.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
+import sys
 from dataclasses import dataclass
 
-from imgoptd.adapters import fsinfo
+_LIBC = ctypes.CDLL(None, use_errno=True)
 
-_NAMES = {
+
+@dataclass(frozen=True, slots=True)
+class Filesystem:
+    name: str
+    """As mount(8) calls it, or the type number in hex."""
+    remote: bool = False
+    """Changes may come from another machine (or through FUSE), unheard by inotify."""
+    pseudo: bool = False
+    """No files of anybody: the kernel's own state (proc, sysfs and the like)."""
+    tells_closes: bool = False
+    """Every close after writing is reported to watchers."""
+    keeps_order: bool = False
+    """Changes of names reach the disk in the order in which they were made (a journal, copy on write, no disk)."""
+
+
+# The numbers are those of statfs(2) and <linux/magic.h>.
+_TRUSTED = {
     0xEF53: "ext4",  # ext2 and ext3 share the number
     0x58465342: "xfs",
     0x9123683E: "btrfs",
     0x01021994: "tmpfs",
     0x794C7630: "overlay",
+}
+_ORDERED = {
     0xF2F52010: "f2fs",
-    0xCA451A4E: "bcachefs",
     0x2FC12FC1: "zfs",
+}
+_OTHERS = {
+    0xCA451A4E: "bcachefs",
     0x4D44: "vfat",
     0x2011BAB0: "exfat",
     0x7366746E: "ntfs",
@@ -27,7 +50,6 @@ _NAMES = {
     0x73717368: "squashfs",
     0xF15F: "ecryptfs",
 }
-
 _REMOTE = {
     0x6969: "nfs",
     0x517B: "smb",
@@ -47,9 +69,6 @@ _REMOTE = {
     0x786F4256: "vboxsf",
     0xBACBACBC: "vmhgfs",
 }
-"""Filesystems that others than this kernel may write to: inotify does not hear those writes."""
-
-
 _PSEUDO = {
     0x9FA0: "proc",
     0x62656572: "sysfs",
@@ -69,28 +88,32 @@ _PSEUDO = {
     0xDE5E81E4: "efivarfs",
     0x6E736673: "nsfs",
 }
-"""Filesystems that show the kernel's own state as files."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filesystem:
-    name: str
-    """As mount(8) calls it, or the type number in hex."""
-    remote: bool
-    """Changes may come from another machine (or through FUSE), unheard by inotify."""
-    pseudo: bool = False
-    """No files of anybody: the kernel's own state (proc, sysfs and the like)."""
+_KNOWN = {kind: Filesystem(name, tells_closes=True, keeps_order=True) for kind, name in _TRUSTED.items()}
+_KNOWN |= {kind: Filesystem(name, keeps_order=True) for kind, name in _ORDERED.items()}
+_KNOWN |= {kind: Filesystem(name) for kind, name in _OTHERS.items()}
+_KNOWN |= {kind: Filesystem(name, remote=True) for kind, name in _REMOTE.items()}
+_KNOWN |= {kind: Filesystem(name, pseudo=True) for kind, name in _PSEUDO.items()}
 
 
 def filesystem_of(path: bytes) -> Filesystem:
     """The filesystem that `path` lies on (symlinks followed). Raises OSError."""
     fd = os.open(path, os.O_PATH | os.O_CLOEXEC)
     try:
-        kind = fsinfo.magic_of(fd)
+        return filesystem_behind(fd)
     finally:
         os.close(fd)
-    if kind in _REMOTE:
-        return Filesystem(_REMOTE[kind], remote=True)
-    if kind in _PSEUDO:
-        return Filesystem(_PSEUDO[kind], remote=False, pseudo=True)
-    return Filesystem(_NAMES.get(kind, f"0x{kind:x}"), remote=False)
+
+
+def filesystem_behind(fd: int) -> Filesystem:
+    """The filesystem of what a descriptor names. Raises OSError."""
+    kind = magic_of(fd)
+    return _KNOWN.get(kind) or Filesystem(f"0x{kind:x}")
+
+
+def magic_of(fd: int) -> int:
+    """The filesystem's type number (`f_type` of fstatfs). Raises OSError."""
+    buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most; f_type is its first word
+    if _LIBC.fstatfs(ctypes.c_int(fd), buffer) != 0:
+        code = ctypes.get_errno()
+        raise OSError(code, os.strerror(code))
+    return int.from_bytes(buffer.raw[: struct.calcsize("l")], sys.byteorder) & 0xFFFFFFFF

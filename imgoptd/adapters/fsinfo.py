@@ -2,26 +2,11 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import fcntl
-import os
 import struct
-import sys
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-
-# Magic numbers from statfs(2) and <linux/magic.h>.
-EXT = 0xEF53
-XFS = 0x58465342
-BTRFS = 0x9123683E
-TMPFS = 0x01021994
-OVERLAY = 0x794C7630
-F2FS = 0xF2F52010
-ZFS = 0x2FC12FC1
-
-_CLOSE_IS_WHOLE = frozenset({EXT, XFS, BTRFS, TMPFS, OVERLAY})
-_KEEPS_ORDER = frozenset({EXT, XFS, BTRFS, TMPFS, OVERLAY, F2FS, ZFS})
+from imgoptd.adapters.filesystems import filesystem_behind
 
 # _IOR('f', 1, long): the number counts a long, the kernel writes an int (<linux/fs.h>).
 _FS_IOC_GETFLAGS = 2 << 30 | struct.calcsize("l") << 16 | ord("f") << 8 | 1
@@ -32,27 +17,18 @@ _HARMLESS = 0x08 | 0x40 | 0x80
 """Synchronous writes, no dump, no access time: flags a user sets on a file that say nothing of its content."""
 
 
-def magic_of(fd: int) -> int:
-    """The filesystem's magic number (`f_type` of fstatfs). Raises OSError."""
-    buffer = ctypes.create_string_buffer(512)  # struct statfs takes 120 bytes at most; f_type is its first word
-    if _LIBC.fstatfs(ctypes.c_int(fd), buffer) != 0:
-        code = ctypes.get_errno()
-        raise OSError(code, os.strerror(code))
-    return int.from_bytes(buffer.raw[: struct.calcsize("l")], sys.byteorder) & 0xFFFFFFFF
-
-
 def close_is_whole(fd: int) -> bool:
     """Is this a local filesystem of which every close after writing is reported to watchers?"""
     try:
-        return magic_of(fd) in _CLOSE_IS_WHOLE
+        return filesystem_behind(fd).tells_closes
     except OSError:
         return False
 
 
 def keeps_order(fd: int) -> bool:
-    """Do changes of names reach the disk in the order in which they were made (a journal, copy on write, no disk)?"""
+    """Do changes of names reach the disk in the order in which they were made? What cannot be asked does not count."""
     try:
-        return magic_of(fd) in _KEEPS_ORDER
+        return filesystem_behind(fd).keeps_order
     except OSError:
         return False
 

@@ -15,12 +15,13 @@ from pathlib import Path
 
 import pytest
 
-from imgoptd.adapters import filesystems, fsinfo, inspect_folder
+from imgoptd.adapters import filesystems, inspect_folder
 from imgoptd.adapters.inspection import inspect
 from imgoptd.config.load import loads
 from imgoptd.config.schema import Config
 from imgoptd.wire.findings import Finding, Level, exit_status
 from tests.another_user import NOBODY, run_as
+from tests.filesystem import take_for
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change users and mount in a namespace")
 
@@ -191,7 +192,7 @@ def test_where_leases_tell_nothing_closes_must_do_or_else_quiet_time_alone(
     monkeypatch.setattr(fcntl, "F_SETLEASE", 9999)  # the kernel answers EINVAL, as it does where there are no leases
     findings = inspect(config_of(home))
     assert "a closed file is known by its close" in about(findings, "drop", Level.OK)
-    monkeypatch.setattr(fsinfo, "_CLOSE_IS_WHOLE", frozenset())
+    take_for(monkeypatch, home, filesystems.Filesystem("a new one"))
     findings = inspect(config_of(home))
     assert "let settle be longer than the longest pause" in about(findings, "drop", Level.WARNING)
     assert exit_status(findings) == 1
@@ -201,10 +202,7 @@ def test_where_leases_tell_nothing_closes_must_do_or_else_quiet_time_alone(
 def test_a_network_filesystem_is_named_and_native_watching_of_it_warned_of(
     home: Path, monkeypatch: pytest.MonkeyPatch, backend: str, level: Level
 ) -> None:
-    descriptor = os.open(home, os.O_PATH)
-    kind = fsinfo.magic_of(descriptor)
-    os.close(descriptor)
-    monkeypatch.setitem(filesystems._REMOTE, kind, "nfs")  # what lies under the tests is taken for a network one
+    take_for(monkeypatch, home, filesystems.Filesystem("nfs", remote=True))
     write_config(home, f'backend = "{backend}"')
     findings = inspect(config_of(home))
     assert "on nfs inotify" in about(findings, "drop", level)

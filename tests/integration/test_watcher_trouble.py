@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from imgoptd.adapters import filesystems, fsinfo
+from imgoptd.adapters.filesystems import Filesystem
 from imgoptd.adapters.watcher import Trouble, WatchError
 from tests.another_user import NOBODY, run_as
+from tests.filesystem import take_for
 from tests.listening import Listener
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount and change users")
@@ -171,10 +172,7 @@ def test_arming_twice_hears_once_more(ear: Listener, armed: Path) -> None:
 def test_a_network_filesystem_is_polled_unless_told_otherwise(
     ear: Listener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    descriptor = os.open(tmp_path, os.O_PATH)
-    kind = fsinfo.magic_of(descriptor)
-    os.close(descriptor)
-    monkeypatch.setitem(filesystems._REMOTE, kind, "nfs")  # what lies under the tests is taken for a network one
+    take_for(monkeypatch, tmp_path, Filesystem("nfs", remote=True))
     ear.watcher.arm(os.fsencode(tmp_path))
     assert ear.watcher.backend_of(os.fsencode(tmp_path)).name == "poll"
     assert "nfs" in ear.watcher.backend_of(os.fsencode(tmp_path)).why
