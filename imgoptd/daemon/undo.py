@@ -153,7 +153,15 @@ class Undo:
         ref = kept.ref
         await self._wait_for_job(ref)
         await self._folders.finish([ref])
-        opened = await self._in_thread(partial(self._check, kept, force))
+        failure, detail = await self._ask(kept, force, by_copy=False)
+        if failure is not None and failure.reason == undo.NO_RENAME:
+            failure, detail = await self._ask(kept, force, by_copy=True)
+        return failure, detail
+
+    async def _ask(self, kept: Kept, force: bool, *, by_copy: bool) -> tuple[Failure | None, str]:
+        """Check, then leave it to the engine, which first makes durable what the names are to be."""
+        ref = kept.ref
+        opened = await self._in_thread(partial(self._check, kept, force, by_copy))
         if isinstance(opened, Failure):
             return opened, opened.detail
         if ref in self._open:
@@ -176,10 +184,10 @@ class Undo:
                 return
             await asyncio.sleep(BUSY_PAUSE_S)
 
-    def _check(self, kept: Kept, force: bool) -> undo.OpenRestore | Failure:
+    def _check(self, kept: Kept, force: bool, by_copy: bool) -> undo.OpenRestore | Failure:
         try:
             folder = self._folders.held(kept.ref.root)
-            return undo.open_restore(folder, kept, self._state_dir, force=force)
+            return undo.open_restore(folder, kept, self._state_dir, force=force, by_copy=by_copy)
         except Refused as refused:
             return refused.failure
         except OSError as error:

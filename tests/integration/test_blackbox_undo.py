@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import images
+from tests.divided_disk import divided_disk
 from tests.harness import Daemon, beneath, drop, eventually
 from tests.replacing import Seen, seen
 
@@ -43,6 +44,26 @@ def same_but_atime(path: Path, before: Seen) -> bool:
 
 def steps(daemon: Daemon, path: Path) -> list[str]:
     return [step["step"] for step in daemon.why(path)["steps"]]
+
+
+def test_where_no_rename_leads_within_a_filesystem_originals_are_kept_and_brought_back_by_copies(
+    daemon: Daemon,
+) -> None:
+    with divided_disk(daemon.watched, "sub"):
+        daemon.start()
+        path = daemon.watched / "sub" / "a.jpg"
+        path.write_bytes(images.jpeg(images.photo(300, 200, seed=1)))
+        before = seen(path)
+        daemon.wait_done([path])
+        assert not same_but_atime(path, before)
+        [kept] = [one for one in (daemon.watched / ".imgoptd").rglob("*") if one.is_file()]
+        assert same_but_atime(kept, before)
+        answer = daemon.ctl("restore", path)
+        assert (answer.status, answer.out.split()[0]) == (0, "restored")
+        assert same_but_atime(path, before)
+        assert daemon.status()["undo"]["files"] == 0
+        assert beneath(daemon.watched) == [os.fsencode(path)]
+        daemon.stop()
 
 
 def test_an_original_comes_back_as_it_was_and_is_left_alone(daemon: Daemon) -> None:

@@ -155,6 +155,21 @@ def test_below_a_mount_the_place_is_at_the_top_of_that_filesystem(disk: Path, st
         subprocess.run(["umount", "--lazy", inner], check=True)
 
 
+@needs_root
+def test_into_a_folder_that_is_a_mount_of_its_own_since_the_original_is_copied(disk: Path, state: Path) -> None:
+    before = seen(disk / "sub" / "b.jpg")
+    kept = keep(disk, state, "sub/b.jpg")
+    assert kept.at.place == b""
+    if subprocess.run(["mount", "--bind", disk / "sub", disk / "sub"], capture_output=True).returncode:
+        pytest.skip("bind mounts are not allowed here")
+    try:
+        bring_back(kept, state)
+        assert seen(disk / "sub" / "b.jpg") == before
+        assert nothing_left(disk, state)
+    finally:
+        subprocess.run(["umount", "--lazy", disk / "sub"], check=True)
+
+
 @needs_filter
 def test_where_the_filesystem_cannot_exchange_the_original_is_copied_before_the_rename(disk: Path, state: Path) -> None:
     before = seen(disk / "a.jpg")

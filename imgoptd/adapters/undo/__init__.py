@@ -4,10 +4,11 @@
 """
 
 from imgoptd.adapters.undo.recovery import RestoreRecovery, recover_restore
-from imgoptd.adapters.undo.restoring import OpenRestore, PutBack, open_restore, restore
+from imgoptd.adapters.undo.restoring import NO_RENAME, OpenRestore, PutBack, open_restore, restore
 from imgoptd.adapters.undo.sweeping import remove_kept
 
 __all__ = [
+    "NO_RENAME",
     "OpenRestore",
     "PutBack",
     "RestoreRecovery",

@@ -27,6 +27,7 @@ from imgoptd.adapters.undo.sweeping import open_place_of
 from imgoptd.core.model import Failure, FailureKind, Kept, Lease, Restoring
 
 NOT_OUR_RESULT = "not-our-result"
+NO_RENAME = "no-rename"
 _GAP_ATTEMPTS = 100
 
 
@@ -67,8 +68,10 @@ class PutBack:
     """The visible name under which another file than our result had to be kept; empty: none."""
 
 
-def open_restore(folder: Folder, kept: Kept, state_dir: bytes, *, force: bool) -> OpenRestore:
+def open_restore(folder: Folder, kept: Kept, state_dir: bytes, *, force: bool, by_copy: bool = False) -> OpenRestore:
     """Find the kept original whole, and its path free, holding our result, or, with `force`, anything.
+
+    With `by_copy` a copy is made although a rename should do: what is to be asked for after NO_RENAME.
 
     Changes nothing that has a name. Raises Refused: `kept-gone`, `kept-changed`, `kept-damaged`, `folder-gone`,
     `not-our-result`, `busy`, `cannot-copy-here`, and what the kernel says.
@@ -81,7 +84,7 @@ def open_restore(folder: Folder, kept: Kept, state_dir: bytes, *, force: bool) -
             parent_fd = _open_parent(folder, kept.ref.path)
             opened.callback(os.close, parent_fd)
             _check_path(Names(parent_fd, b"", split(kept.ref.path)[1]), kept, force)
-            if kept.at.place is not None and one_filesystem(undo_fd, parent_fd):
+            if kept.at.place is not None and not by_copy and one_filesystem(undo_fd, parent_fd):
                 stand_in_fd, temp_name = source_fd, b""
             else:
                 stand_in_fd, temp_name = _copy_beside(source_fd, parent_fd), new_temp_name()
@@ -99,7 +102,8 @@ def restore(job: OpenRestore, *, force: bool) -> PutBack:
     """Exchange. That the file is restored is durable already.
 
     Raises Refused: the path then holds what it held, or what somebody put there since, and the original is still kept.
-    After TRANSIENT `unfinished` names may be left for `recover_restore`.
+    After TRANSIENT `unfinished` names may be left for `recover_restore`. TRANSIENT NO_RENAME: nothing was done, for
+    no rename leads there within the filesystem (project quotas divide one: rename(2), EXDEV); a copy is the way.
     """
     names = job.names()
     try:
@@ -113,6 +117,8 @@ def restore(job: OpenRestore, *, force: bool) -> PutBack:
             return _without_exchange(job, names, force)
         _drop_copy(job, names)
         failure = _gone() if error.errno == errno.ENOENT else None
+        if error.errno == errno.EXDEV:
+            failure = transient(NO_RENAME, "no rename leads from where it is kept to its folder: it must be copied")
         raise Refused(failure or failure_of(error, "the original cannot be put back", "not-permitted")) from error
     failpoints.hit("restore.after_exchange")
     return _settle(job, names, force, displaced)
