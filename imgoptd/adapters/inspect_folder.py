@@ -19,12 +19,12 @@ from imgoptd.adapters.look import leased_stat
 from imgoptd.adapters.replace.attributes import can_keep_owner
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names
 from imgoptd.adapters.replace.places import OURS, UNDO, open_place
+from imgoptd.adapters.room import told_room
 from imgoptd.config.schema import Watch
 from imgoptd.core.model import Lease
 from imgoptd.core.text import show_bytes, show_path
 from imgoptd.wire.findings import Finding, Level
 
-FREE_BYTES = 256 << 20
 """Less free space than this is worth a warning: a result stands beside its original for a moment."""
 SURVEY_FOLDERS = 300_000
 SURVEY_FILES = 2000
@@ -148,17 +148,14 @@ def writable(path: bytes, report: Report) -> bool:
 
 def space(path: bytes, report: Report) -> None:
     filesystem, space = filesystem_of(path), os.statvfs(path)
-    free = space.f_bavail * space.f_frsize
-    if free < FREE_BYTES:
-        report(
-            Level.WARNING,
-            f"only {show_bytes(free)} are free on its {filesystem.name}",
-            "free some space: a result stands beside its original for a moment",
-        )
+    enough, room = told_room(space)
+    if not enough:
+        mend = "free some space: a result stands beside its original for a moment"
+        report(Level.WARNING, f"{filesystem.name}, {room}", mend)
     elif space.f_files and space.f_favail < 100:
         report(Level.WARNING, f"only {space.f_favail} inodes are free", "delete files: each result needs a new inode")
     else:
-        report(Level.OK, f"{filesystem.name}, {show_bytes(free)} free")
+        report(Level.OK, f"{filesystem.name}, {room}")
 
 
 def _hearing(watch: Watch, report: Report) -> None:

@@ -18,9 +18,10 @@ from pathlib import Path
 
 from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.inotify_limits import Exhausted, inotify_limit, mend
-from imgoptd.adapters.inspect_folder import FREE_BYTES, Survey, inspect_folder
+from imgoptd.adapters.inspect_folder import Survey, inspect_folder
 from imgoptd.adapters.inspect_output import inspect_output
 from imgoptd.adapters.journal_socket import SOCKET_PATH
+from imgoptd.adapters.room import told_room
 from imgoptd.adapters.sensors import Sensors
 from imgoptd.config.schema import Config, Watch
 from imgoptd.core.text import one_line, show_bytes, show_path
@@ -113,14 +114,14 @@ def _state_dir(folder: Path) -> Iterator[Finding]:
         return
     there = _nearest(folder)
     filesystem, space = filesystem_of(os.fsencode(there)), os.statvfs(there)
-    free = space.f_bavail * space.f_frsize
+    enough, room = told_room(space)
     if filesystem.remote:
         sentence = f"lies on {filesystem.name}: SQLite's write-ahead log needs a filesystem of this machine"
         yield Finding(Level.WARNING, subject, sentence, "move it to a local disk")
-    if free < FREE_BYTES:
-        yield Finding(Level.WARNING, subject, f"only {show_bytes(free)} are free", "free some space")
+    if not enough:
+        yield Finding(Level.WARNING, subject, f"{filesystem.name}, {room}", "free some space")
     elif not filesystem.remote:
-        yield Finding(Level.OK, subject, f"{filesystem.name}, {show_bytes(free)} free")
+        yield Finding(Level.OK, subject, f"{filesystem.name}, {room}")
 
 
 def _control(path: Path) -> Iterator[Finding]:

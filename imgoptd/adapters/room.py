@@ -17,6 +17,14 @@ def floor_of(space: os.statvfs_result) -> int:
     return min(FLOOR_MOST_BYTES, int(FLOOR_SHARE * space.f_blocks * space.f_frsize))
 
 
+def told_room(space: os.statvfs_result) -> tuple[bool, str]:
+    """Is there more than the floor? And the figures, for a person. What tells no figures is taken to have room."""
+    free, floor = show_bytes(space.f_bavail * space.f_frsize), show_bytes(floor_of(space))
+    if want_of_room(space, 0) is None:
+        return True, f"{free} free, of which {floor} are never taken" if space.f_blocks else f"{free} free"
+    return False, f"only {free} are free, and {floor} (2 %, 256 MiB at most) must stay so: files wait"
+
+
 def want_of_room(space: os.statvfs_result, need_bytes: int, *, most_is_floor: bool = False) -> Failure | None:
     """TRANSIENT `no-space` where less than the floor would stay free after `need_bytes` more; None where there is room.
 

@@ -304,9 +304,15 @@ def test_a_read_only_filesystem_is_a_warning(home: Path) -> None:
 
 @needs_root
 def test_a_nearly_full_filesystem_and_a_full_one_are_warnings(home: Path) -> None:
-    done = check(home, inside=f"mount -t tmpfs -o size=1m none {home}/drop")
-    assert done.returncode == 1
-    assert "only 1.00 MiB are free on its tmpfs" in done.stdout
+    for name in ("drop", "state"):
+        there = home / name
+        there.mkdir(exist_ok=True)
+        mounted = f"mount -t tmpfs -o size=1m none {there}"
+        floor = "20.5 KiB"
+        assert f"tmpfs, 1.00 MiB free, of which {floor} are never taken" in check(home, inside=mounted).stdout
+        done = check(home, inside=f"{mounted}; head -c {1008 << 10} /dev/zero > {there}/filler")
+        assert done.returncode == 1
+        assert f"tmpfs, only 16.0 KiB are free, and {floor} (2 %, 256 MiB at most) must stay so" in done.stdout
     done = check(home, inside=f"mount -t tmpfs -o size=1m,nr_inodes=2 none {home}/drop; touch {home}/drop/x")
     assert done.returncode == 1
     assert "a file cannot be made in it: No space left on device" in done.stdout
