@@ -37,6 +37,18 @@ def test_once_in_an_empty_folder_exits_0() -> None:
         assert daemon.run("--once", timeout_s=30).status == 0
 
 
+def test_once_does_the_folders_that_are_there_and_says_which_is_not() -> None:
+    with Daemon() as daemon:
+        missing = daemon.base / "missing"
+        daemon.write_config(more=f'[[watch]]\npath = "{missing}"')
+        [path] = drop(daemon.watched, {"a.jpg": images.jpegs()["baseline.jpg"]})
+        before = path.stat().st_size
+        done = daemon.run("--once", timeout_s=30)
+        assert done.status == 1, done
+        assert f"{missing}: No such file or directory" in done.err
+        assert path.stat().st_size < before
+
+
 def test_once_leaves_no_process_behind() -> None:
     with Daemon() as daemon:
         drop(daemon.watched, images.jpegs())

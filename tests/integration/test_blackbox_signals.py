@@ -91,6 +91,22 @@ def test_sighup_watches_a_folder_that_the_config_adds() -> None:
         assert daemon.why(path)["state"] == "done"
 
 
+def test_a_folder_watched_in_another_way_over_a_reload_loses_and_defers_nothing() -> None:
+    with Daemon() as daemon:
+        daemon.start()
+        paths = load(daemon, 8)
+        for generation in range(2, 5):
+            daemon.write_config(watch=f"priority = {generation}")
+            daemon.signal(signal.SIGHUP)
+            paths += drop(
+                daemon.watched, {f"{generation}.jpg": unique(images.jpegs()["baseline.jpg"], str(generation))}
+            )
+            assert reached(daemon, generation)
+        daemon.wait_done(paths, timeout_s=90)
+        assert daemon.status()["counts"]["done"] == len(paths)
+        assert "deferred" not in daemon.read_log()
+
+
 def test_sighup_with_a_broken_config_keeps_the_old_one_and_says_why() -> None:
     with Daemon() as daemon:
         daemon.start()

@@ -344,6 +344,38 @@ def test_what_is_heard_of_a_folder_that_is_being_armed_waits_without_being_defer
     assert world.state(ref) == (JobState.DONE, "optimized")
 
 
+def test_what_was_heard_of_a_folder_that_cannot_be_armed_is_deferred_until_it_is_found() -> None:
+    world = World()
+    world.post(e.FolderLost(ROOT, ""))
+    [ref] = names(1)
+    drop(world, [ref])
+    world.run(5.0)
+    assert world.engine.unfinished() == 1, "a run of its own waits for the end of the arming"
+    world.lose(ROOT)
+    world.run(5.0)
+    assert (world.engine.deferred(), world.engine.unfinished()) == (1, 0)
+    assert world.asked(c.LookAt) == []
+    world.find(ROOT)
+    world.run()
+    assert world.state(ref) == (JobState.DONE, "optimized")
+
+
+def test_work_that_fails_while_its_folder_is_armed_anew_is_done_without_a_word() -> None:
+    world, [ref] = World(), names(1)
+    drop(world, [ref])
+    job = world.until(c.SendJob)
+    world.configure(folders=(folder(priority=3),))
+    world.post(e.FolderLost(ROOT, ""))
+    world.disk.lost.add(ROOT)
+    world.answer(job)
+    world.run(10.0)
+    assert world.state(ref) != (JobState.DONE, "optimized")
+    world.find(ROOT)
+    world.run()
+    assert world.state(ref) == (JobState.DONE, "optimized")
+    assert said(world, "deferred", "folder-lost") == []
+
+
 # ---- the heap of the deferred ---------------------------------------------------------------------------------------
 
 
