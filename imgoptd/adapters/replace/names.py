@@ -19,6 +19,7 @@ UNSUPPORTED = frozenset({errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP})
 
 _KEPT_NAME_BYTES = 200
 """How much of a name a kept file's name repeats: its end, with the extension; NAME_MAX is 255."""
+_ROUNDS = 100
 
 
 def new_temp_name() -> bytes:
@@ -43,6 +44,24 @@ class Names:
     def temp_into_gap(self) -> None:
         """Give the temp the file's name, if nothing has it. Raises OSError: EEXIST where something has."""
         rename(self._temp_folder, self.temp, self.parent_fd, self.name, _RENAME_NOREPLACE)
+
+    def exchange_or_fill(self) -> bool:
+        """Exchange the names; True. Or, nothing having the file's name, give it to the temp; False.
+
+        Raises OSError: ENOENT where the temp is gone, EBUSY where the path appears and vanishes without end.
+        """
+        for _ in range(_ROUNDS):
+            try:
+                self.exchange()
+                return True
+            except FileNotFoundError:
+                pass
+            try:
+                self.temp_into_gap()
+                return False
+            except FileExistsError:
+                continue  # somebody filled the gap first: exchange with that
+        raise OSError(errno.EBUSY, "the path appears and vanishes without end")
 
     def keep_temp(self) -> bytes:
         """Give the temp a visible name that nothing has, and return that. Raises OSError."""

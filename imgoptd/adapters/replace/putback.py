@@ -15,7 +15,6 @@ instead of it.
 
 from __future__ import annotations
 
-import errno
 import os
 from contextlib import ExitStack
 
@@ -42,8 +41,11 @@ def put_back(names: Names, result_fd: int, result: Identity, *, stays: bool = Fa
         pins.callback(os.close, held)
         standing = result_fd
         for _ in range(_ROUNDS):
-            if not _exchange_or_fill(names):
-                return None
+            try:
+                if not names.exchange_or_fill():
+                    return None
+            except FileNotFoundError:
+                return None  # the temp is gone
             failpoints.hit("replace.after_exchange_back")
             came = names.pin_temp()
             if came is None:
@@ -57,24 +59,6 @@ def put_back(names: Names, result_fd: int, result: Identity, *, stays: bool = Fa
                 return None
             standing, held = held, came
         return names.keep_temp()
-
-
-def _exchange_or_fill(names: Names) -> bool:
-    """Exchange the names; True. Or, the path being empty, move the temp there; False: nothing is left to do."""
-    for _ in range(_ROUNDS):
-        try:
-            names.exchange()
-            return True
-        except FileNotFoundError:
-            pass
-        try:
-            names.temp_into_gap()
-            return False
-        except FileExistsError:
-            continue  # somebody filled the gap first: exchange with that
-        except FileNotFoundError:
-            return False  # the temp is gone
-    raise OSError(errno.EBUSY, "the path appears and vanishes without end")
 
 
 def is_result(fd: int, result: Identity) -> bool:

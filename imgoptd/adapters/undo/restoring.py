@@ -28,7 +28,6 @@ from imgoptd.core.model import Failure, FailureKind, Kept, Lease, Restoring
 
 NOT_OUR_RESULT = "not-our-result"
 NO_RENAME = "no-rename"
-_GAP_ATTEMPTS = 100
 
 
 @dataclass(slots=True)
@@ -111,7 +110,7 @@ def restore(job: OpenRestore, *, force: bool) -> PutBack:
             source = b"/proc/self/fd/%d" % job.stand_in_fd
             os.link(source, names.temp, dst_dir_fd=names.parent_fd, follow_symlinks=True)
         failpoints.hit("restore.before_exchange")
-        displaced = _put_at_path(names)
+        displaced = names.exchange_or_fill()
     except OSError as error:
         if error.errno in UNSUPPORTED:
             return _without_exchange(job, names, force)
@@ -148,22 +147,6 @@ def _settle(job: OpenRestore, names: Names, force: bool, displaced: bool) -> Put
         return PutBack(beside)
     except OSError as error:
         raise Refused(_unfinished(error)) from error
-
-
-def _put_at_path(names: Names) -> bool:
-    """Exchange, or fill the gap where nothing stands at the path; was anything displaced? Raises OSError."""
-    for _ in range(_GAP_ATTEMPTS):
-        try:
-            names.exchange()
-            return True
-        except FileNotFoundError:
-            pass
-        try:
-            names.temp_into_gap()
-            return False
-        except FileExistsError:
-            continue  # somebody filled the gap first
-    raise OSError(errno.EBUSY, "the path appears and vanishes without end")
 
 
 def _without_exchange(job: OpenRestore, names: Names, force: bool) -> PutBack:
