@@ -11,7 +11,6 @@ from imgoptd.core.model import (
     HintKind,
     Identity,
     ImageFacts,
-    JobSettings,
     Kept,
     KeptAt,
     Look,
@@ -19,23 +18,8 @@ from imgoptd.core.model import (
     Output,
     Place,
 )
+from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.rescan import Stood
-
-
-@dataclass(frozen=True, slots=True)
-class FolderPolicy:
-    """What the engine needs to know of one watched folder."""
-
-    root: bytes
-    settle_s: float = 1.0
-    priority: int = 5
-    """0 first .. 9 last."""
-    optimize_existing: bool = False
-    settings: JobSettings = JobSettings()
-    part_hard_links: bool = False
-    """Replace one name of a file that has several: the others keep the original."""
-    output: bytes = b""
-    """The tree into which results go, the originals being left alone; empty: results replace the originals."""
 
 
 @dataclass(frozen=True, slots=True)

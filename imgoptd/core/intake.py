@@ -11,6 +11,7 @@ from imgoptd.core.job import WAITING, Stage
 from imgoptd.core.jobs import Jobs, again
 from imgoptd.core.judgement import Judge
 from imgoptd.core.model import Failure, FileKind, FileRecord, FileRef, HintKind
+from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.rescan import Stood
 from imgoptd.core.settle import Candidate, Settler, Verdict
 from imgoptd.core.story import Story
@@ -21,7 +22,7 @@ from imgoptd.core.turn import Turn
 class Intake:
     def __init__(self, story: Story) -> None:
         self.settler = Settler()
-        self.folders: dict[bytes, e.FolderPolicy] = {}
+        self.folders: dict[bytes, FolderPolicy] = {}
         self.baselines = Baselines()
         self.jobs = Jobs(story, self.attend, self.suspect)
         self._judge = Judge(story, self.settler, self.jobs, self.baselines, self._pass_on)
@@ -32,7 +33,7 @@ class Intake:
 
     # ---- folders and scans ------------------------------------------------------------------------------------------
 
-    def configure(self, turn: Turn, folders: tuple[e.FolderPolicy, ...], patient: bool) -> None:
+    def configure(self, turn: Turn, folders: tuple[FolderPolicy, ...], patient: bool) -> None:
         """Take over the folders of a configuration. What waits is judged anew by it; what runs goes on as it began."""
         self.folders = {folder.root: folder for folder in folders}
         self._judge.patient = patient

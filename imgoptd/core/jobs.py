@@ -31,6 +31,7 @@ from imgoptd.core.model import (
     Verdict,
 )
 from imgoptd.core.places import Places
+from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_bytes, show_path
 from imgoptd.core.turn import Turn
@@ -76,7 +77,7 @@ class Jobs:
         self,
         turn: Turn,
         record: FileRecord,
-        folder: e.FolderPolicy,
+        folder: FolderPolicy,
         noticed_s: float,
         previous_sha256: str = "",
         output: Output | None = None,
@@ -95,7 +96,7 @@ class Jobs:
         self.backlog.add(job)
 
     def defer_unopened(
-        self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure, noticed_s: float
+        self, turn: Turn, record: FileRecord, folder: FolderPolicy, failure: Failure, noticed_s: float
     ) -> None:
         """Defer a file that could not even be looked at."""
         self.failed(turn, self._new(record, folder, noticed_s), failure)
@@ -305,7 +306,7 @@ class Jobs:
         else:
             self._end(turn, job, then.state, failure.reason, failure.detail)
 
-    def convict(self, turn: Turn, record: FileRecord, folder: e.FolderPolicy, failure: Failure) -> None:
+    def convict(self, turn: Turn, record: FileRecord, folder: FolderPolicy, failure: Failure) -> None:
         """The content that was found damaged stands there still."""
         self._end(turn, self._new(record, folder, turn.now_s), JobState.QUARANTINED, failure.reason, failure.detail)
 
@@ -329,7 +330,7 @@ class Jobs:
         if job.hinted_again:
             self._attend(turn, job.ref, HintKind.CLOSED, False)
 
-    def _new(self, record: FileRecord, folder: e.FolderPolicy, noticed_s: float) -> Job:
+    def _new(self, record: FileRecord, folder: FolderPolicy, noticed_s: float) -> Job:
         self._seq += 1
         domain = Domain(record.ref.root, record.uid)
         job = Job(record, domain, folder.priority, folder.settings, self._seq, noticed_s)

@@ -34,6 +34,7 @@ from imgoptd.core.model import (
     Lease,
     Look,
 )
+from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.settle import Candidate, Settler
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_path
@@ -61,7 +62,7 @@ class Judge:
         self._baselines = baselines
         self._pass_on = pass_on
 
-    def judge(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: e.FolderPolicy) -> None:
+    def judge(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: FolderPolicy) -> None:
         """One look, no older than what was last heard of the path: done with, a job, or looked at once more."""
         ref, look, known = event.ref, event.look, event.known
         live, fresh, retry = candidate.live, candidate.fresh, candidate.retry
@@ -95,7 +96,7 @@ class Judge:
             return self._baselines.stood_before(ref.root, look.ctime_ns)
         return known.reason == EXISTING and known.identity == NO_IDENTITY and look.identity is not None
 
-    def _finished_already(self, known: FileRecord, look: Look, folder: e.FolderPolicy, *, live: bool) -> bool:
+    def _finished_already(self, known: FileRecord, look: Look, folder: FolderPolicy, *, live: bool) -> bool:
         """Does the store know exactly this content as finished? A live hint says that somebody writes it now."""
         spare = not (live or folder.optimize_existing)
         why = _untouchable(look, folder)
@@ -107,7 +108,7 @@ class Judge:
         waiting = known is not None and known.state not in FINAL_STATES and known.identity == look.identity
         return waiting and look.lease is Lease.GRANTED
 
-    def _not_regular(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: e.FolderPolicy) -> None:
+    def _not_regular(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: FolderPolicy) -> None:
         ref, look, known = event.ref, event.look, event.known
         if look.kind is FileKind.GONE:
             detail = "it was gone before it could be worked on"
@@ -145,7 +146,7 @@ class Judge:
             return False
         return look.identity in (None, known.identity) and not (live and known.reason == EXISTING)
 
-    def _settled(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: e.FolderPolicy) -> None:
+    def _settled(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: FolderPolicy) -> None:
         ref, look, verdict = event.ref, event.look, candidate.verdict
         assert look.identity is not None
         if verdict is not None and verdict.record.identity == look.identity:
@@ -197,7 +198,7 @@ def counts_what_lies_around(look: Look, known: FileRecord | None) -> bool:
     return known.reason in UNTOUCHABLE or known.reason in (EXISTING, VANISHED)
 
 
-def _untouchable(look: Look, folder: e.FolderPolicy) -> Failure | None:
+def _untouchable(look: Look, folder: FolderPolicy) -> Failure | None:
     """Why the regular file is not ours to touch, or None."""
     if folder.output:
         return None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from imgoptd.adapters.sensors import Limits
 from imgoptd.config.schema import Config, MemoryBudget
-from imgoptd.core.events import Configured, FolderPolicy
+from imgoptd.core.events import Configured
+from imgoptd.core.policy import FolderPolicy
 
 
 def configured(config: Config, generation: int, limits: Limits, *, once: bool = False) -> Configured:

@@ -34,6 +34,7 @@ from imgoptd.daemon.loop import Loop
 from imgoptd.daemon.outputs import Outputs
 from imgoptd.daemon.patience import ask_for_time
 from imgoptd.daemon.policy import configured
+from imgoptd.daemon.stopping import Stopping
 from imgoptd.daemon.supervisor import Supervisor
 from imgoptd.daemon.undo import Undo
 from imgoptd.daemon.unfinished import Unfinished
@@ -61,7 +62,6 @@ class Service:
         self._engine = Engine()
         self._sensors = Sensors()
         self._generation = 1
-        self._stops = 0
         self._begun = False
         """All folders were armed, and what the last run left was taken in."""
         self._reloading = asyncio.Lock()
@@ -102,6 +102,7 @@ class Service:
         give_up_s = ONCE_GIVES_UP_S if self._once else None
         turns = Loop(self._engine, store, self._perform, self._after_turn, self._store_failed, give_up_s)
         self._turns = turns
+        self._stopping = Stopping(turns, self._engine, self._log, lambda: self._config.daemon.stop_timeout_s)
         self._store = store
         self._pool = Pool(
             turns.post,
@@ -258,9 +259,8 @@ class Service:
     def _finished(self) -> bool:
         if self._engine.drained():
             return True
-        if self._once and self._begun and not self._stops and self._engine.at_rest():
-            self._stops = 1
-            self._turns.post(e.DrainRequested())
+        if self._once and self._begun and not self._stopping.asked and self._engine.at_rest():
+            self._stopping.at_rest()
         return False
 
     # ---- signals ----------------------------------------------------------------------------------------------------
@@ -268,30 +268,8 @@ class Service:
     def _take_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self.stop)
+            loop.add_signal_handler(number, self._stopping.asked_for)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-
-    def stop(self) -> None:
-        """The first time: drain. The second: at once; what was running is done again at the next start."""
-        self._stops += 1
-        if self._stops > 1:
-            self._log.say(
-                "drain",
-                "stopping at once: what was running is done again at the next start",
-                4,
-                JOBS=self._engine.fleet.running_jobs(),
-            )
-            self._turns.stop()
-            return
-        notify.stopping("finishing what runs")
-        self._turns.post(e.DrainRequested())
-        asyncio.get_running_loop().call_later(self._config.daemon.stop_timeout_s * 0.9, self._give_up)
-
-    def _give_up(self) -> None:
-        timeout_s = self._config.daemon.stop_timeout_s
-        text = f"stop_timeout ({timeout_s:.0f} s) is nearly over: what still runs is done again at the next start"
-        self._log.say("drain", text, 4, JOBS=self._engine.fleet.running_jobs())
-        self._turns.stop()
 
     def _hang_up(self) -> None:
         self._reload_task = asyncio.get_running_loop().create_task(self._reload_by_signal())

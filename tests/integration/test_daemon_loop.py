@@ -16,6 +16,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileKind, FileRef, HintKind, Identity, JobState, Lease, Look
+from imgoptd.core.policy import FolderPolicy
 from imgoptd.daemon import loop as loops
 from imgoptd.daemon.loop import Loop
 
@@ -64,7 +65,7 @@ class Bench:
 
     async def queue_a_file(self) -> None:
         """Up to where a row must be stored and a worker started for it."""
-        self.loop.post(e.Configured(1, (e.FolderPolicy(ROOT, 0.0),), 0, 1, 60.0))
+        self.loop.post(e.Configured(1, (FolderPolicy(ROOT, 0.0),), 0, 1, 60.0))
         self.loop.post(e.Hinted(REF, HintKind.CLOSED))
         await self.loop.turn()
         assert self.story == ["LookAt"]

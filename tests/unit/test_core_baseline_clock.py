@@ -8,6 +8,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileKind, FileRef, HintKind, Identity, JobState, Lease, Look
+from imgoptd.core.policy import FolderPolicy
 
 ROOT = b"/srv"
 FILE = FileRef(ROOT, b"a.jpg")
@@ -19,7 +20,7 @@ def test_what_changed_since_the_folder_was_watched_is_no_part_of_what_stood_ther
     ctime_ns: int, stood_before: bool
 ) -> None:
     engine = Engine()
-    folder = e.FolderPolicy(ROOT, settle_s=1.0, optimize_existing=False)
+    folder = FolderPolicy(ROOT, settle_s=1.0, optimize_existing=False)
     said: list[c.Command] = []
     for event in (
         e.Configured(1, (folder,), 0, 1, 300.0),

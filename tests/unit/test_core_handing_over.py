@@ -18,6 +18,7 @@ from imgoptd.core.model import (
     Lease,
     Look,
 )
+from imgoptd.core.policy import FolderPolicy
 
 ROOT = b"/srv"
 FIRST, SECOND = FileRef(ROOT, b"a.jpg"), FileRef(ROOT, b"b.jpg")
@@ -31,7 +32,7 @@ class Driven:
         self.engine = Engine()
         self.said: list[c.Command] = []
         self.saved: dict[FileRef, JobState] = {}
-        folder = e.FolderPolicy(ROOT, settle_s=0.0, optimize_existing=True)
+        folder = FolderPolicy(ROOT, settle_s=0.0, optimize_existing=True)
         self.at(0.0, e.Sensed(available_bytes=4 << 30, limit_bytes=8 << 30, cpus=1))
         self.at(0.0, e.Configured(1, (folder,), 0, 1, TIMEOUT_S, patient=patient))
 

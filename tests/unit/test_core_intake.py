@@ -12,6 +12,7 @@ from imgoptd.core.companions import in_manifest, sidecar_of
 from imgoptd.core.engine import Engine
 from imgoptd.core.judgement import counts_what_lies_around
 from imgoptd.core.model import FileKind, FileRecord, FileRef, HintKind, Identity, JobState, Look
+from imgoptd.core.policy import FolderPolicy
 from tests.unit.disk import Content
 from tests.unit.world import ROOT, World, folder
 
@@ -191,7 +192,7 @@ def test_where_it_is_told_so_one_name_of_several_is_parted_from_the_others() -> 
 )
 def test_it_is_said_what_protects_a_file(look: Look, words: str) -> None:
     engine = Engine()
-    engine.handle(e.Configured(1, (e.FolderPolicy(ROOT),), 0, 1, 60.0), 0.0)
+    engine.handle(e.Configured(1, (FolderPolicy(ROOT),), 0, 1, 60.0), 0.0)
     engine.handle(e.Hinted(A, HintKind.CREATED), 0.0)
     engine.end_turn(0.0)
     look = replace(look, identity=Identity(1, 2, 3, 4))

@@ -9,6 +9,7 @@ import pytest
 from imgoptd.core import events as e
 from imgoptd.core.dispatch import CONSTRAINED_S
 from imgoptd.core.model import FileRef, HintKind, JobState
+from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.scaling import FleetState
 from tests.unit.disk import BOB, Content
 from tests.unit.dispatching import DONE, URGENT, A, B, C, drop, given, let_go, needs, running
@@ -18,7 +19,7 @@ from tests.unit.world import ROOT, World, folder
 # ---- memory ---------------------------------------------------------------------------------------------------------
 
 
-def tight(*folders: e.FolderPolicy) -> World:
+def tight(*folders: FolderPolicy) -> World:
     """Memory for one panorama and some photos beside it."""
     return World(*folders, workers_max=2, budget_bytes=needs("panorama") + 100 * MIB, timeout_s=1000.0)
 

@@ -13,6 +13,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, HintKind, JobState
+from imgoptd.core.policy import FolderPolicy
 from tests.unit.disk import ALICE, Content
 from tests.unit.edge import MIB, Edge, SimWorker
 from tests.unit.invariants import check_action, check_engine, check_given_out
@@ -29,14 +30,14 @@ class Stalled(AssertionError):
     """There is work, and nothing that could bring it on will ever happen."""
 
 
-def folder(root: bytes = ROOT, **settings: object) -> e.FolderPolicy:
-    return replace(e.FolderPolicy(root), **settings)  # type: ignore[arg-type]  # names are checked by replace itself
+def folder(root: bytes = ROOT, **settings: object) -> FolderPolicy:
+    return replace(FolderPolicy(root), **settings)  # type: ignore[arg-type]  # names are checked by replace itself
 
 
 class World(Edge):
     def __init__(
         self,
-        *folders: e.FolderPolicy,
+        *folders: FolderPolicy,
         workers_max: int = 2,
         workers_min: int = 0,
         budget_bytes: int | None = None,
