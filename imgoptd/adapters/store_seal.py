@@ -24,6 +24,10 @@ _TEXT = re.compile(
     rb"imgoptd store seal 1: state=(\w+) *version=(\d+) log=([01]) opened=(\d+) commits=(\d+) salts=([0-9a-f]{16}) "
 )
 _NO_SALTS = bytes(8)
+_BEGUN_ANEW_MOST = 2**16
+"""How often the log may have been begun anew since the seal's last note. Another store's log passes once in so many,
+and then still has to hold as many commits as the seal counts.
+"""
 
 
 class SealState(StrEnum):
@@ -168,8 +172,10 @@ def _trouble_of_log(log: bytes, salts: bytes) -> str:
         return "its write-ahead log is missing or empty, and commits with it"
     if not _is_log_header(log):
         return "the header of its write-ahead log is damaged"
-    # When it is begun anew, the first half of the salts counts up: one commit may have done so and not be noted yet.
-    follows = int.from_bytes(log[16:20], "big") == (int.from_bytes(salts[:4], "big") + 1) % 2**32
+    # Each time it is begun anew the first half of the salts counts up, and the second is drawn anew. Notes are not
+    # flushed: a power cut may take those of half a minute, in which a busy store begins its log anew many times.
+    ahead = (int.from_bytes(log[16:20], "big") - int.from_bytes(salts[:4], "big")) % 2**32
+    follows = 0 < ahead <= _BEGUN_ANEW_MOST
     return "" if log[16:24] == salts or follows else "its write-ahead log is another one"
 
 

@@ -114,6 +114,31 @@ def test_the_log_of_another_store_is_known_for_it(killed: Path, tmp_path: Path) 
     assert "its write-ahead log is another one" in opened_fresh_because(killed)
 
 
+def test_a_seal_that_a_power_cut_left_some_logs_behind_is_no_damage(tmp_path: Path) -> None:
+    living = Store.open(tmp_path / "living")
+    living._connection.execute("PRAGMA wal_autocheckpoint = 30")
+    fill(living)
+    behind = (tmp_path / "living" / "store.seal").read_bytes()
+    for _ in range(3):
+        fill(living)
+    shutil.copytree(tmp_path / "living", tmp_path / "killed")
+    living.close()
+    (tmp_path / "killed" / "store.seal").write_bytes(behind)  # it is not flushed with each commit, as the log is
+    assert opened_fresh_because(tmp_path / "killed") == ""
+
+
+def test_the_log_of_an_earlier_state_is_known_for_it(killed: Path, tmp_path: Path) -> None:
+    living = Store.open(tmp_path / "living")
+    living._connection.execute("PRAGMA wal_autocheckpoint = 30")
+    fill(living)
+    earlier = (tmp_path / "living" / "store.sqlite-wal").read_bytes()
+    fill(living)
+    shutil.copytree(tmp_path / "living", tmp_path / "later")
+    living.close()
+    (tmp_path / "later" / "store.sqlite-wal").write_bytes(earlier)
+    assert "its write-ahead log is another one" in opened_fresh_because(tmp_path / "later")
+
+
 def test_commits_that_fall_off_the_end_of_the_log_are_counted(tmp_path: Path) -> None:
     living = Store.open(tmp_path / "living")
     living.commit([SaveFile(record(1))])
