@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import pickle
 import signal
+from dataclasses import replace as with_fields
 from pathlib import Path
 
 import pytest
 
 from imgoptd.adapters.beneath import Folder
-from imgoptd.adapters.replace import Recovery, recover
+from imgoptd.adapters.replace import UNFINISHED, Recovery, Refused, keeping, recover
 from imgoptd.adapters.replace.keeping import find_kept
 from imgoptd.core.model import Intent, Kept
 from tests.fault.keeping_process import in_process
-from tests.replacing import NEW, NEWER, OLD, can_refuse, seen
-from tests.undoing import bring_back, kept_file
+from tests.replacing import NEW, NEWER, OLD, can_refuse, said_by, seen
+from tests.undoing import bring_back, keep, kept_file
 
 needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
 
@@ -186,6 +189,66 @@ def test_another_file_under_the_kept_name_is_neither_overwritten_nor_taken_for_t
     assert not done.settled and "move it away" in done.sentence
     assert stranger.read_bytes() == NEWER
     assert seen(root / os.fsdecode(intent.temp_name)).content == OLD
+
+
+def test_a_newer_file_that_got_the_originals_inode_number_costs_no_kept_copy(root: Path, state: Path) -> None:
+    no_place_in(root)
+    intent = displaced(root, state, "after_unlink")
+    (root / "draft").write_bytes(NEWER)
+    (root / "draft").rename(root / "a.jpg")
+    # A filesystem gives the number of an inode that is gone to the next file that is made.
+    number = (root / "a.jpg").stat().st_ino
+    intent = with_fields(intent, original=intent.original._replace(ino=number))
+    done = recovered(root, state, intent)
+    assert seen(root / "a.jpg").content == NEWER
+    assert seen(kept_file(row_of(intent, done), state)).content == OLD
+
+
+def test_an_unfinished_copy_of_an_original_that_was_written_to_since_is_removed(root: Path, state: Path) -> None:
+    no_place_in(root)
+    intent = displaced(root, state, "after_copy")
+    assert intent.keep is not None
+    copy = state / "undo" / os.fsdecode(intent.keep.name)
+    copy.rename(copy.with_name(copy.name + ".part"))  # as on a filesystem where it has that name until it is whole
+    (root / "a.jpg").write_bytes(NEWER)
+    assert recovered(root, state, intent).kept is None
+    assert list((state / "undo").iterdir()) == []
+
+
+# ---- disks that report errors ---------------------------------------------------------------------------------------
+
+
+def test_an_original_whose_keeping_cannot_be_put_on_disk_is_left_to_recovery_which_knows_it(
+    root: Path, state: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    def sick(folder_fd: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(keeping, "sync_folder", sick)
+    with pytest.raises(Refused) as refused:
+        keep(root, state, saved=True)
+    monkeypatch.undo()
+    assert refused.value.failure.reason == UNFINISHED
+    intent = pickle.loads(capfdbinary.readouterr().out[4:])
+    assert seen(kept_file(row_of(intent, recovered(root, state, intent)), state)).content == OLD
+    assert seen(root / "a.jpg").content == NEW
+
+
+@needs_filter
+@pytest.mark.parametrize("point", ["after_keep", "after_exchange"])
+def test_a_recovery_whose_names_cannot_be_put_on_disk_is_made_again(tmp_path: Path, state: Path, point: str) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    fill(root)
+    intent = displaced(root, state, point)
+    code = (
+        "refuse('fsync')\n"
+        "with Folder(os.fsencode(sys.argv[1])) as folder:\n"
+        "    done = recover(folder, pickle.loads(bytes.fromhex(sys.argv[3])), os.fsencode(sys.argv[2]))\n"
+        "    print(done.settled)\n"
+    )
+    assert said_by(code, str(root), str(state), pickle.dumps(intent).hex()) == "False"
+    assert recovered(root, state, intent).kept is not None
 
 
 def test_a_kept_name_that_names_nothing_is_found_empty(tmp_path: Path) -> None:

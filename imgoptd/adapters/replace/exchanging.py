@@ -157,7 +157,7 @@ def _why_not_the_original(job: OpenJob, names: Names) -> Failure | None:
 def _let_go_of_original(job: OpenJob, intent: Intent, names: Names, copy: Identity | None) -> Identity | Failure | None:
     """Of the kept file, if it is one to be kept; or why it cannot be, so that it has to go back to the path.
 
-    Raises OSError where the temp cannot be removed.
+    Raises OSError where the temp cannot be removed, and where it is gone though nobody knows whether it is kept.
     """
     if intent.keep is None or copy is not None:
         failpoints.hit("replace.before_unlink")
@@ -173,6 +173,8 @@ def _let_go_of_original(job: OpenJob, intent: Intent, names: Names, copy: Identi
     except ReplaceError as error:
         return error.failure
     except OSError as error:
+        if not names.has_temp():
+            raise  # it was moved, though perhaps not yet on disk, or somebody took it: nothing is there to be put back
         return failure_of(error, "the original could not be kept", "no-undo")
     failpoints.hit("replace.after_keep")
     return kept

@@ -23,7 +23,8 @@ def keep_temp(names: Names, source_fd: int, original: os.stat_result, undo_fd: i
     """Move the displaced original, which the temp names and `source_fd` reads, to its place; durable on return.
 
     A rename where that is possible. Where it is not (project quotas divide a filesystem, too), or the temp was removed
-    by somebody, a copy. Raises OSError and ReplaceError; the temp is then as it was.
+    by somebody, a copy. Raises OSError and ReplaceError; the temp is then as it was, or gone: it may be kept all the
+    same, and not be on disk.
     """
     try:
         names.move_temp(undo_fd, name)
@@ -99,12 +100,16 @@ def find_kept(undo_fd: int, name: bytes) -> tuple[int, Identity] | None:
         os.close(pin)
 
 
+def remove_part(undo_fd: int, name: bytes) -> None:
+    """Remove a copy that a crash left unfinished; nobody else chooses such a name. Raises OSError."""
+    try:
+        os.unlink(name + _PART, dir_fd=undo_fd)
+    except FileNotFoundError:
+        pass  # as a rule there is none
+
+
 def remove_copy(undo_fd: int, name: bytes, original: Identity, sha256: str) -> None:
     """Remove the copy of an original that itself stays: another inode with the same content. Raises OSError."""
-    try:
-        os.unlink(name + _PART, dir_fd=undo_fd)  # left by a crash; nobody else chooses such a name
-    except FileNotFoundError:
-        pass
     found = find_kept(undo_fd, name)
     if found is None:
         return

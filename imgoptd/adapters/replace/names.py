@@ -96,6 +96,13 @@ class Names:
         """An O_PATH descriptor of what the temp names; None if nothing. Raises OSError."""
         return pin_or_none(self._temp_folder, self.temp)
 
+    def has_temp(self) -> bool:
+        """Does the temp's name stand for anything? Raises OSError."""
+        pin = self.pin_temp()
+        if pin is not None:
+            os.close(pin)
+        return pin is not None
+
     def pin_name(self) -> int | None:
         """An O_PATH descriptor of what the file's name names; None if nothing. Raises OSError."""
         return pin_or_none(self.parent_fd, self.name)

@@ -15,8 +15,8 @@ What the temp is decides, together with what the path is:
 | changed or stranger | other      | two versions, and no telling which is newer: keep the temp under a visible name |
 
 Where the intent says that the original is kept, it is not removed but moved to the place where it is kept. Afterwards
-that place is looked at: the original's own inode there, or a copy whose original is no longer at the path, is an
-original that is kept; a copy whose original stands at the path is removed.
+that place is looked at: the original's own inode there, or a copy, is an original that is kept; but a copy of what
+stands at the path unchanged is removed. A changed file of the original's number may be another one that got it since.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from imgoptd.adapters.beneath import Folder, reopen_for_reading, split
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.replace.failures import ReplaceError, shown
-from imgoptd.adapters.replace.keeping import find_kept, keep_temp, remove_copy, same
-from imgoptd.adapters.replace.names import Names
+from imgoptd.adapters.replace.keeping import find_kept, keep_temp, remove_copy, remove_part, same
+from imgoptd.adapters.replace.names import Names, sync_folder
 from imgoptd.adapters.replace.places import NotOurs, open_place, open_state_place
 from imgoptd.adapters.replace.putback import put_back
 from imgoptd.core.model import Identity, Intent, KeptAt, Lease
@@ -125,8 +125,7 @@ def _recover(names: Names, intent: Intent, undo: _Undo) -> Recovery:
         temp = _see(names.pin_temp(), intent, opened, may_be_removed=True)
         path = _see(names.pin_name(), intent, opened)
         sentence = _put_right(names, intent, undo, temp, path)
-        if temp.what is not _Is.ABSENT:
-            names.sync_folder()
+        names.sync_folder()  # also where nothing was left to do: what was done before may not be on disk
         after = _see(names.pin_name(), intent, opened)
         kept = _kept(intent, undo, undo.at, after) if undo.at is not None else None
         return Recovery(after.what is _Is.RESULT, after.identity, sentence, kept=kept)
@@ -139,7 +138,8 @@ def _kept(intent: Intent, undo: _Undo, at: KeptAt, path: _Seen) -> Identity | No
     except (FileNotFoundError, NotOurs):
         return None  # nothing of ours can lie there
     try:
-        if path.what in (_Is.ORIGINAL, _Is.TOUCHED_ORIGINAL):
+        remove_part(undo_fd, at.name)
+        if path.what is _Is.ORIGINAL:
             remove_copy(undo_fd, at.name, intent.original, intent.original_sha256)
             return None
         found = find_kept(undo_fd, at.name)
@@ -147,6 +147,7 @@ def _kept(intent: Intent, undo: _Undo, at: KeptAt, path: _Seen) -> Identity | No
             return None
         fd, identity = found
         try:
+            sync_folder(undo_fd)
             return identity if same(identity, intent.original) or sha256_of(fd) == intent.original_sha256 else None
         finally:
             os.close(fd)
