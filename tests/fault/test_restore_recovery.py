@@ -72,6 +72,18 @@ def test_a_newer_file_displaced_by_the_exchange_goes_back_to_its_path(disk: Path
     assert temps(disk) == []
 
 
+def test_a_copy_that_is_not_whole_on_disk_costs_no_kept_original(disk: Path, state: Path) -> None:
+    kept = died(disk, state, "after_exchange", inside=False)
+    status = (disk / "a.jpg").stat()
+    (disk / "a.jpg").write_bytes(bytes(len(OLD)))  # as a disk leaves it that lied when it was flushed
+    os.utime(disk / "a.jpg", ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert recovered_restore(kept, state).still_kept
+    assert kept_file(kept, state).read_bytes() == OLD
+    assert (disk / "a.jpg").read_bytes() == NEW
+    bring_back(kept, state)
+    assert (disk / "a.jpg").read_bytes() == OLD
+
+
 def test_a_file_saved_over_the_restored_original_stays(disk: Path, state: Path) -> None:
     kept = died(disk, state, "after_exchange")
     (disk / "draft").write_bytes(NEWER)

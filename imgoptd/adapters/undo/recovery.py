@@ -7,7 +7,8 @@ copy of it under a temp name beside the path. That name is the temp here.
 |---------------|--------------|-----------------------------------------------------------------|
 | absent        | any          | nothing; it is restored if the path is the stand-in             |
 | the stand-in  | any          | not exchanged, or exchanged back: a copy is removed             |
-| our result    | any          | finish: remove the result                                       |
+| our result    | the stand-in | finish: remove the result; but if its content is not whole: undo |
+| our result    | other        | finish: remove the result                                       |
 | anything else | the stand-in | a user's newer file was displaced: exchange back                |
 | anything else | absent       | put it at the path                                              |
 | anything else | other        | two versions met: keep the temp under a visible name            |
@@ -92,7 +93,7 @@ def _recover(names: Names, kept: Kept, undo_fd: int, opened: ExitStack) -> Resto
     names.sync_folder()
     after = _see(names.pin_name(), kept, opened)
     still_kept = _lies_there(undo_fd, kept)
-    if after.what is _Is.STAND_IN and still_kept:  # its copy stands at the path
+    if after.what is _Is.STAND_IN and still_kept and sha256_of(after.fd) == kept.sha256:  # its copy stands there, whole
         os.unlink(kept.at.name, dir_fd=undo_fd)
         still_kept = False
     return RestoreRecovery(still_kept, after.identity, sentence)
@@ -109,6 +110,10 @@ def _put_right(names: Names, kept: Kept, temp: _Seen, path: _Seen) -> str:
         if restoring.temp_name:
             names.remove_temp()
         return "the interrupted restore was taken back; restore it again"
+    if temp.what is _Is.RESULT and path.what is _Is.STAND_IN and sha256_of(path.fd) != kept.sha256:
+        here = restoring.identity._replace(dev=os.fstat(path.fd).st_dev)
+        put_back(names, path.fd, here, stays=not restoring.temp_name)
+        return "the original at the path was not whole on disk; the interrupted restore was taken back"
     if temp.what is _Is.RESULT:
         if not fsinfo.keeps_order(names.parent_fd):
             names.sync_folder()
