@@ -16,7 +16,7 @@ from imgoptd.adapters.replace import UNFINISHED, Recovery, Refused, keeping, rec
 from imgoptd.adapters.replace.keeping import find_kept
 from imgoptd.core.model import Intent, Kept
 from tests.fault.keeping_process import in_process
-from tests.replacing import NEW, NEWER, OLD, can_refuse, said_by, seen
+from tests.replacing import NEW, NEWER, OLD, can_refuse, put_original, said_by, seen
 from tests.undoing import bring_back, keep, kept_file
 
 needs_filter = pytest.mark.skipif(not can_refuse(), reason="no seccomp filter is written for this architecture")
@@ -239,7 +239,7 @@ def test_an_original_whose_keeping_cannot_be_put_on_disk_is_left_to_recovery_whi
 def test_a_recovery_whose_names_cannot_be_put_on_disk_is_made_again(tmp_path: Path, state: Path, point: str) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    fill(root)
+    put_original(root)
     intent = displaced(root, state, point)
     code = (
         "refuse('fsync')\n"

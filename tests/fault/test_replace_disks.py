@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
@@ -85,6 +87,55 @@ def test_a_full_disk_is_told_when_the_result_must_be_copied_there(small_disk: Pa
     assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.TRANSIENT, "no-space")
     assert temps(small_disk) == []
     assert seen(small_disk / "a.jpg").content == b"x" * 30_000
+
+
+def test_a_close_that_tells_of_a_full_disk_leaves_neither_temp_nor_descriptor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """NFS and FUSE report at close(2) what they could not store; the descriptor is gone all the same."""
+    root = tmp_path / "root"
+    root.mkdir()
+    (root / "a.jpg").write_bytes(OLD)
+    close = os.close
+
+    def close_on_a_full_disk(fd: int) -> None:
+        named = os.readlink(f"/proc/self/fd/{fd}").startswith(f"{root}/.imgoptd-")
+        full = named and fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDWR
+        close(fd)
+        if full:
+            raise OSError(errno.EDQUOT, os.strerror(errno.EDQUOT))
+
+    before = set(os.listdir("/proc/self/fd"))
+    with Folder(os.fsencode(root)) as folder, start(folder, b"a.jpg", tmp_path) as job:
+        job.linkable = False  # as open_job has it where the folder cannot hold a nameless file
+        intent = intend(folder, b"a.jpg", job)
+        monkeypatch.setattr(os, "close", close_on_a_full_disk)
+        with pytest.raises(ReplaceError) as caught:
+            finish(job, intent)
+    assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.TRANSIENT, "no-space")
+    assert set(os.listdir("/proc/self/fd")) == before
+    assert seen(root / "a.jpg").content == OLD
+    assert temps(root) == []
+
+
+def test_a_job_lets_go_of_all_it_holds_though_the_disk_reports_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    close = os.close
+
+    def close_on_a_sick_disk(fd: int) -> None:
+        close(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with Folder(os.fsencode(tmp_path)) as folder:
+        before = set(os.listdir("/proc/self/fd"))
+        job = start(folder, b"a.jpg", tmp_path)
+        monkeypatch.setattr(os, "close", close_on_a_sick_disk)
+        job.close()
+        job.close()
+        monkeypatch.undo()
+        assert set(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_filesystem_that_turned_read_only_is_told_and_the_file_stays(small_disk: Path) -> None:

@@ -12,7 +12,7 @@ from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.mirror.folders import open_parent
 from imgoptd.adapters.replace.failures import Refused, failure_of, transient
 from imgoptd.adapters.replace.names import Names
-from imgoptd.adapters.replace.opening import OpenJob, open_original, open_output
+from imgoptd.adapters.replace.opening import OpenJob, close_all, open_original, open_output
 from imgoptd.core.finished import same_content
 from imgoptd.core.model import Failure, FailureKind, Identity, Lease, Output
 from imgoptd.core.naming import own_place
@@ -47,10 +47,9 @@ class MirrorJob(OpenJob):
 
     def close(self) -> None:
         OpenJob.close(self)  # no super(): the class is made anew for its slots
-        for fd in (self.target_fd, self.standing_fd):
-            if fd >= 0:
-                os.close(fd)
+        fds = (self.target_fd, self.standing_fd)
         self.target_fd = self.standing_fd = -1
+        close_all(fds)
 
 
 def open_job(

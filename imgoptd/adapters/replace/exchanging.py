@@ -247,14 +247,20 @@ def materialise(job: OpenJob, intent: Intent, names: Names) -> Identity:
     except OSError as error:
         raise ReplaceError(failure_of(error, doing, "folder-not-writable")) from error
     try:
-        copy_content(job.output_fd, fd)
         reading = reopen_for_reading(fd)
     except OSError as error:
         job.adopt_output(fd)
         drop_result(job, names)
         raise ReplaceError(failure_of(error, doing, "io-error")) from error
-    os.close(fd)
-    job.adopt_output(reading)
+    try:
+        try:
+            copy_content(job.output_fd, fd)
+        finally:
+            job.adopt_output(reading)
+            os.close(fd)  # where NFS and FUSE may tell that the disk is full
+    except OSError as error:
+        drop_result(job, names)
+        raise ReplaceError(failure_of(error, doing, "io-error")) from error
     try:
         if sha256_of(reading) != intent.result_sha256:
             raise ReplaceError(result_changed())

@@ -6,6 +6,7 @@ import errno
 import os
 import secrets
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, TypeVar
@@ -52,16 +53,15 @@ class OpenJob:
         return self.identity
 
     def adopt_output(self, fd: int) -> None:
-        """Take `fd` as the output in place of the present one, which is closed."""
-        os.close(self.output_fd)
-        self.output_fd = fd
+        """Take `fd` as the output in place of the present one, which is closed. Raises OSError, having taken it."""
+        present, self.output_fd = self.output_fd, fd
+        os.close(present)
 
     def close(self) -> None:
         """Close all descriptors; an output without a name ceases to exist. Closing twice is harmless."""
-        for fd in (self.parent_fd, self.input_fd, self.output_fd, self.undo_fd):
-            if fd >= 0:
-                os.close(fd)
+        fds = (self.parent_fd, self.input_fd, self.output_fd, self.undo_fd)
         self.parent_fd = self.input_fd = self.output_fd = self.undo_fd = -1
+        close_all(fds)
 
     def __enter__(self) -> Self:
         return self
@@ -73,6 +73,21 @@ class OpenJob:
 
 
 J = TypeVar("J", bound=OpenJob)
+
+
+def close_all(fds: Iterable[int]) -> None:
+    """Close those that are open (not negative).
+
+    close(2) lets go of the descriptor whatever it reports. Where NFS or FUSE could not store what was written, that is
+    of no account here: a result that counts was put on disk before. Raises OSError EBADF alone, a fault of ours.
+    """
+    for fd in fds:
+        try:
+            if fd >= 0:
+                os.close(fd)
+        except OSError as error:
+            if error.errno == errno.EBADF:
+                raise
 
 
 def open_input(folder: Folder, path: bytes, identity: Identity) -> int:
