@@ -63,6 +63,8 @@ class Undo:
         self._open: dict[FileRef, tuple[undo.OpenRestore, bool]] = {}
         """Restores between their check and their end, and whether another file may be moved aside for them."""
         self._answers: dict[FileRef, asyncio.Future[tuple[Failure | None, str]]] = {}
+        self._asked: set[FileRef] = set()
+        """Paths for which somebody waits for a restore, from before its check: there is one at a time of each."""
 
     # ---- retention --------------------------------------------------------------------------------------------------
 
@@ -121,22 +123,32 @@ class Undo:
         """The newest kept original of each path; one answer each."""
         answers = []
         for ref, path in paths:
-            rows = [kept for _, kept in await self.kept_of(ref)]
-            if rows:
-                failure, detail = await self._bring_back(rows[0], force)
-            else:
-                detail = "no original of this file is kept; [undo] says which are, and for how long"
-                failure = Failure(FailureKind.REJECTED, "nothing-kept", detail)
+            failure, detail, size_bytes = await self._bring_newest_back(ref, force)
             answers.append(
                 {
                     "path": path,
                     "restored": failure is None,
                     "reason": failure.reason if failure else "",
                     "detail": detail,
-                    "bytes": rows[0].identity.size if rows else 0,
+                    "bytes": size_bytes,
                 }
             )
         return answers
+
+    async def _bring_newest_back(self, ref: FileRef, force: bool) -> tuple[Failure | None, str, int]:
+        """With the size of the original, in bytes."""
+        if ref in self._asked:
+            busy = Failure(FailureKind.CHANGED, "busy", "the file is being restored already")
+            return busy, busy.detail, 0
+        self._asked.add(ref)
+        try:
+            rows = [kept for _, kept in await self.kept_of(ref)]
+            if rows:
+                return *await self._bring_back(rows[0], force), rows[0].identity.size
+            detail = "no original of this file is kept; [undo] says which are, and for how long"
+            return Failure(FailureKind.REJECTED, "nothing-kept", detail), detail, 0
+        finally:
+            self._asked.discard(ref)
 
     async def kept_of(self, ref: FileRef) -> list[Told]:
         """What is kept of the path, the newest first."""
@@ -152,7 +164,10 @@ class Undo:
     async def _bring_back(self, kept: Kept, force: bool) -> tuple[Failure | None, str]:
         ref = kept.ref
         await self._wait_for_job(ref)
-        await self._folders.finish([ref])
+        unsettled = await self._folders.finish([ref])
+        if ref in unsettled:  # its row names a temp that may hold somebody's file: it must not be forgotten
+            detail = f"an interrupted replace or restore of the file comes first: {unsettled[ref]}"
+            return Failure(FailureKind.TRANSIENT, UNFINISHED, detail), detail
         failure, detail = await self._ask(kept, force, by_copy=False)
         if failure is not None and failure.reason == undo.NO_RENAME:
             failure, detail = await self._ask(kept, force, by_copy=True)
@@ -164,10 +179,6 @@ class Undo:
         opened = await self._in_thread(partial(self._check, kept, force, by_copy))
         if isinstance(opened, Failure):
             return opened, opened.detail
-        if ref in self._open:
-            opened.close()
-            busy = Failure(FailureKind.CHANGED, "busy", "the file is being restored already")
-            return busy, busy.detail
         known = await self._store.file(ref)
         answer: asyncio.Future[tuple[Failure | None, str]] = asyncio.get_running_loop().create_future()
         self._open[ref] = opened, force

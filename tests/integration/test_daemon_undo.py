@@ -121,3 +121,37 @@ def test_an_original_on_a_disk_that_is_not_mounted_is_not_taken_for_gone(
         assert await rows(bench) == 1
 
     with_kept(places, test)
+
+
+def test_of_many_who_restore_a_file_at_once_all_but_one_are_told_that_it_is_busy(places: tuple[Path, Path]) -> None:
+    async def test(bench: Bench, kept: Kept) -> None:
+        wish = [(kept.ref, kept.ref.full)]
+        asking = [asyncio.create_task(bench.undo.bring_back(wish, force=False)) for _ in range(8)]
+        async with asyncio.timeout(20):
+            while sum(task.done() for task in asking) < 7:
+                await asyncio.wait([task for task in asking if not task.done()], return_when=asyncio.FIRST_COMPLETED)
+        assert {task.result()[0]["reason"] for task in asking if task.done()} == {"busy"}
+        await bench.until(e.RestoreAsked)
+        assert len(bench.of(e.RestoreAsked)) == 1
+        for task in asking:  # one waits for the engine, which nobody runs here
+            task.cancel()
+
+    with_kept(places, test)
+
+
+def test_a_restore_that_was_interrupted_is_put_right_before_another_begins(places: tuple[Path, Path]) -> None:
+    root, _ = places
+
+    async def test(bench: Bench, kept: Kept) -> None:
+        interrupted = replace(kept, restoring=Restoring(b".imgoptd-0123456789abcdef.tmp", kept.result))
+        await bench.store.commit([c.SaveKept(interrupted)])
+        bench.unfinished.keep_restore(interrupted)
+        root.rename(root.parent / "unplugged")
+        await bench.folders.apply([])
+        answers = await bench.undo.bring_back([(kept.ref, kept.ref.full)], force=True)
+        assert answers[0]["reason"] == "unfinished"
+        assert "out of reach" in answers[0]["detail"]
+        ((_, row),) = await bench.undo.kept_of(kept.ref)
+        assert row.restoring == interrupted.restoring
+
+    with_kept(places, test)
