@@ -76,11 +76,14 @@ def _without_txt(name: bytes) -> bytes:
 # ---- reading --------------------------------------------------------------------------------------------------------
 
 _UNTAGGED = re.compile(rb"[ \t]*(\\?)[0-9A-Fa-f]{8,256}[ \t](.+)", re.DOTALL)
-_TAGGED = re.compile(rb"[ \t]*(\\?)[A-Za-z0-9][A-Za-z0-9/_-]* ?\((.+)\) ?= ?\S+\s*", re.DOTALL)
-_SFV = re.compile(rb"(.+?)[ \t]+[0-9A-Fa-f]{8}[ \t]*", re.DOTALL)
+_TAGGED = re.compile(rb"[ \t]*(\\?)[A-Za-z0-9][A-Za-z0-9/_-]* ?\((.+)\) ?= ?[^\s()]+\s*", re.DOTALL)
+_CRC32 = re.compile(rb"[ \t][0-9A-Fa-f]{8}")
+"""At the end of a line of an SFV."""
 _ESCAPE = re.compile(rb"\\(.?)", re.DOTALL)
 _UNESCAPED = {b"\\": b"\\", b"n": b"\n", b"r": b"\r"}
 _PERCENT = re.compile(rb"%(0[AaDd]|25)")
+_MOST_PATH_BYTES, _MOST_STEP_BYTES = 16384, 1024
+"""No path has more than 4096 bytes (PATH_MAX), no step of it 255 (NAME_MAX); more where accents stand apart."""
 _ODD_STEP = re.compile(r"(?:^|/)(?:\.{0,2})(?:/|$)")
 """An empty step of a path, `.` or `..`."""
 
@@ -88,13 +91,20 @@ _ODD_STEP = re.compile(r"(?:^|/)(?:\.{0,2})(?:/|$)")
 def names_in(content: bytes) -> frozenset[str]:
     """The paths that a manifest names, as `key` writes them, without a leading slash, `.` and `..`.
 
-    A line of no known format names nothing.
+    A line of no known format names nothing. Whatever stands there, the time it takes grows as the content does.
     """
     if content.startswith((b"\xff\xfe", b"\xfe\xff")):
         content = content.decode("utf-16", "replace").encode("utf-8", "surrogateescape")
     zero = b"\0" in content  # md5sum --zero: no escapes, and a newline is a part of a name
     lines = content.removeprefix(b"\xef\xbb\xbf").split(b"\0" if zero else b"\n")
-    return frozenset(_resolved(key(name)) for line in lines for name in _of_line(line, zero))
+    return frozenset(_resolved(key(name)) for line in lines for name in _of_line(line, zero) if _can_be(name))
+
+
+def _can_be(name: bytes) -> bool:
+    """Can a file have that path? Composing the accents of a longer name takes the square of its length."""
+    if len(name) <= _MOST_STEP_BYTES:
+        return True
+    return len(name) <= _MOST_PATH_BYTES and max(map(len, name.split(b"/"))) <= _MOST_STEP_BYTES
 
 
 def _of_line(line: bytes, zero: bool) -> Iterator[bytes]:
@@ -104,9 +114,9 @@ def _of_line(line: bytes, zero: bool) -> Iterator[bytes]:
     tagged = _TAGGED.fullmatch(line)
     found = tagged or _UNTAGGED.fullmatch(line)
     if found is None:
-        sfv = _SFV.fullmatch(line)
-        if sfv is not None and not line.startswith(b";"):
-            yield from _slashed(sfv[1])
+        line = line.rstrip(b" \t")
+        if _CRC32.fullmatch(line[-9:]) and not line.startswith(b";"):
+            yield from _slashed(line[:-8].rstrip(b" \t"))
         return
     name = found[2]
     if tagged is None:

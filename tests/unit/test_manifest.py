@@ -128,6 +128,20 @@ def test_no_content_is_too_odd_to_be_read(content: bytes) -> None:
     assert all(isinstance(name, str) for name in names_in(content))
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a" + b" " * (1 << 20) + b"z",
+        b"A(" + b")=" * (1 << 19) + b"x y",
+        b"d41d8cd98f00b204e9800998ecf8427e  a" + "\u0301\u0316".encode() * (1 << 18),
+        b"d41d8cd98f00b204e9800998ecf8427e  " + b"/".join([b"a" + "\u0301\u0316".encode() * 200] * 1300),
+    ],
+    ids=["spaces", "parentheses", "accents", "steps"],
+)
+def test_a_line_as_long_as_the_file_takes_no_hours_and_names_nothing(content: bytes) -> None:
+    assert names_in(content) == set()  # each took the square of its length: hours, and all of the daemon stood still
+
+
 @given(st.binary(max_size=40))
 def test_no_name_is_too_odd_to_be_judged(name: bytes) -> None:
     assert is_manifest(name) in (True, False)
