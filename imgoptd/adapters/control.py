@@ -11,9 +11,9 @@
 | POST /v1/restore | {"paths": [P, ...], "since_s": 7200, "folders": [P], "force": false} | {"files": [...]} |
 | POST /v1/reload | | {"ok": true, "changes": [...]} |
 
-P is an absolute path, its bytes percent-encoded (RFC 3986), since a path need not be text. In answers a path is a JSON
-string in which bytes that are no UTF-8 stand as lone surrogates (PEP 383). Errors: {"error": {"reason", "message",
-"mend"}} with a fitting status; `reason` is a short fixed word.
+P is an absolute path without empty steps, `.` and `..`, its bytes percent-encoded (RFC 3986), since a path need not be
+text. In answers a path is a JSON string in which bytes that are no UTF-8 stand as lone surrogates (PEP 383). Errors:
+{"error": {"reason", "message", "mend"}} with a fitting status; `reason` is a short fixed word.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
@@ -33,6 +34,7 @@ from imgoptd.adapters import control_socket
 _BODY_LIMIT_BYTES = 4 << 20
 _LINE_LIMIT_BYTES = 16384
 """A path of PATH_MAX (4096) bytes, percent-encoded, and the rest of a request line."""
+_ODD_STEPS = frozenset({b"", b".", b".."})
 _CLOSING_S = 1.0
 """How long requests may still run when the daemon stops."""
 
@@ -269,7 +271,7 @@ def _restore_arguments(body: bytes) -> tuple[list[bytes], float | None, list[byt
 def _object(body: bytes, mend: str) -> dict[str, Any]:
     try:
         arguments = json.loads(body)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ControlError(f"the body is no JSON: {error}", mend) from error
     if not isinstance(arguments, dict):
         raise ControlError("the body is no JSON object", mend)
@@ -292,15 +294,24 @@ def _paths(arguments: dict[str, Any], key: str, mend: str) -> list[bytes]:
 
 def _seconds(arguments: dict[str, Any], key: str, mend: str) -> float | None:
     value = arguments.get(key)
-    if value is None or (isinstance(value, int | float) and not isinstance(value, bool) and value >= 0):
-        return value
+    if value is None:
+        return None
+    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
+        return float(value)
     raise ControlError(f"{key} is no number of seconds", mend)
 
 
 def _path(encoded: str) -> bytes:
-    path = unquote_to_bytes(encoded)
+    mend = "percent-encode the bytes of an absolute path"
+    try:
+        path = unquote_to_bytes(encoded)
+    except UnicodeEncodeError as error:
+        raise ControlError("a path has characters that are none", mend) from error
     if not path.startswith(b"/") or b"\0" in path:
-        raise ControlError(f"{encoded} is no absolute path", "percent-encode the bytes of an absolute path")
+        raise ControlError(f"{encoded} is no absolute path", mend)
+    # One file, one name: a second spelling would be a second file with a life of its own.
+    if not _ODD_STEPS.isdisjoint(path.rstrip(b"/").split(b"/")[1:]):
+        raise ControlError(f"{encoded} has an empty step, . or ..", "write the path without them")
     return path
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import stat
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
@@ -12,7 +13,7 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.job import Stage
-from imgoptd.core.model import JobState
+from imgoptd.core.model import FileRef, JobState
 from imgoptd.daemon.files import Files
 from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.report import Report
@@ -66,14 +67,16 @@ class Backend:
             return await self._retry_failed()
         refs = [self.files.watched(path) for path in paths]
         known = await self._store.files(refs)
-        there = await asyncio.to_thread(lambda: [os.path.lexists(ref.full) for ref in refs])
+        modes = await asyncio.to_thread(lambda: [_mode_of(ref) for ref in refs])
+        if None in modes:
+            raise NotSeen(paths[modes.index(None)])
         answers = []
-        for path, ref, record, exists in zip(paths, refs, known, there, strict=True):
+        for path, ref, record, mode in zip(paths, refs, known, modes, strict=True):
             state, _, _ = self.files.state(ref, record)
             ignored = self._folders.ignored(ref)
-            if not exists:
-                raise NotSeen(path)
             detail = f"the folder's rules leave it alone: {ignored}" if ignored is not None else ""
+            if mode is not None and stat.S_ISDIR(mode):
+                detail = "it is a folder; name the files in it"
             if state == JobState.ACTIVE:
                 detail = "it is being worked on"
             if not detail:
@@ -100,3 +103,11 @@ class Backend:
             named = {ref for ref, _ in files}
             files += [(ref, ref.full) for ref in await self._undo.since(since_s, folders) if ref not in named]
         return await self._undo.bring_back(files, force=force)
+
+
+def _mode_of(ref: FileRef) -> int | None:
+    """Of what stands at the path; None where nothing does, or none can tell."""
+    try:
+        return os.lstat(ref.full).st_mode
+    except OSError:
+        return None

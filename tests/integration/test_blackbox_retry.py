@@ -51,7 +51,20 @@ def test_what_cannot_be_tried_again_is_told_with_its_reason() -> None:
         answer = daemon.ctl("retry", excluded)
         assert answer.status == 0
         assert "the folder's rules leave it alone" in answer.out and "0 files queued again" in answer.out
+        (daemon.watched / "sub").mkdir()
+        folder = daemon.ctl("retry", daemon.watched / "sub")
+        assert "it is a folder; name the files in it" in folder.out and "0 files queued again" in folder.out
         assert daemon.ctl("retry").status == 2, "neither a path nor --failed"
+
+
+def test_of_several_files_none_is_queued_where_one_is_not_there() -> None:
+    with Daemon() as daemon:
+        daemon.start()
+        [path] = drop(daemon.watched, {"cut.jpg": CUT})
+        assert daemon.wait([path]).status == 1
+        assert daemon.ctl("retry", path, daemon.watched / "none.jpg").status == 2
+        assert daemon.ctl("retry", path).status == 0
+        tried(daemon, path, 2)
 
 
 def test_qshape_tells_what_waits_in_which_folder() -> None:
