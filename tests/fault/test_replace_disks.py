@@ -7,14 +7,18 @@ import fcntl
 import os
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace as with_fields
 from pathlib import Path
 
 import pytest
 
 from imgoptd.adapters import failpoints
 from imgoptd.adapters.beneath import Folder
-from imgoptd.adapters.replace import UNFINISHED, Refused, ReplaceError, exchange, open_job, recover
+from imgoptd.adapters.hashing import sha256_of
+from imgoptd.adapters.replace import UNFINISHED, Refused, ReplaceError, exchange, open_job, prepare_keeping, recover
 from imgoptd.core.model import FailureKind
+from tests.fault.small_disk import fill
+from tests.fault.small_disk import small_disk as disk_of_2_mib
 from tests.replacing import (
     NEW,
     NEWER,
@@ -48,6 +52,38 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield made
     finally:
         subprocess.run(["umount", "--lazy", made], check=True)
+
+
+@needs_root
+def test_originals_copied_to_the_state_folder_leave_its_disk_the_room_that_the_store_needs(tmp_path: Path) -> None:
+    (tmp_path / ".imgoptd").touch()  # no place of ours there: a copy it must be
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    with disk_of_2_mib(tmp_path / "state") as state, Folder(os.fsencode(tmp_path)) as folder:
+        (state / "undo").mkdir(mode=0o700)
+        fill(state / "filler")
+        os.truncate(state / "filler", (state / "filler").stat().st_size - 16384)
+        with start(folder, b"a.jpg", state) as job, pytest.raises(ReplaceError) as refused:
+            prepare_keeping(job, folder, b"a.jpg", os.fsencode(state))
+        assert refused.value.failure.reason == "no-undo"
+        assert "make room there" in refused.value.failure.detail
+        assert not list((state / "undo").iterdir())
+
+
+@needs_root
+def test_a_state_folder_that_fills_under_a_copy_is_not_taken_for_the_disk_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / ".imgoptd").touch()
+    (tmp_path / "a.jpg").write_bytes(OLD)
+    with disk_of_2_mib(tmp_path / "state") as state, Folder(os.fsencode(tmp_path)) as folder:
+        with start(folder, b"a.jpg", tmp_path) as job:
+            job.sha256 = sha256_of(job.input_fd)
+            at = prepare_keeping(job, folder, b"a.jpg", os.fsencode(state))
+            intent = with_fields(intend(folder, b"a.jpg", job), keep=at)
+            fill(state / "filler")
+            with pytest.raises(ReplaceError) as refused:
+                exchange(job, intent)
+        assert refused.value.failure.reason == "no-undo"
+        assert (tmp_path / "a.jpg").read_bytes() == OLD
+        assert not temps(tmp_path) and not list((state / "undo").iterdir())
 
 
 def test_a_disk_without_a_free_inode_is_told_and_the_file_stays(small_disk: Path) -> None:

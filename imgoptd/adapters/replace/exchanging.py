@@ -9,7 +9,17 @@ from imgoptd.adapters import failpoints, fsinfo
 from imgoptd.adapters.beneath import reopen_for_reading
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
-from imgoptd.adapters.replace.failures import UNFINISHED, ReplaceError, changed, failure_of, shown, transient, vanished
+from imgoptd.adapters.replace.failures import (
+    NO_UNDO,
+    UNFINISHED,
+    ReplaceError,
+    changed,
+    failure_elsewhere,
+    failure_of,
+    shown,
+    transient,
+    vanished,
+)
 from imgoptd.adapters.replace.keeping import copy_content, copy_into, keep_temp, remove_copy
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names
 from imgoptd.adapters.replace.opening import OpenJob
@@ -175,7 +185,7 @@ def _let_go_of_original(job: OpenJob, intent: Intent, names: Names, copy: Identi
     except OSError as error:
         if not names.has_temp():
             raise  # it was moved, though perhaps not yet on disk, or somebody took it: nothing is there to be put back
-        return failure_of(error, "the original could not be kept", "no-undo")
+        return failure_of(error, "the original could not be kept", NO_UNDO)
     failpoints.hit("replace.after_keep")
     return kept
 
@@ -183,7 +193,12 @@ def _let_go_of_original(job: OpenJob, intent: Intent, names: Names, copy: Identi
 def _copy_original(job: OpenJob, intent: Intent) -> Identity:
     """Copy the original to the place where it is kept. Raises OSError and ReplaceError; CHANGED if it changed since."""
     assert intent.keep is not None
-    copy = copy_into(job.input_fd, job.original, job.undo_fd, intent.keep.name)
+    try:
+        copy = copy_into(job.input_fd, job.original, job.undo_fd, intent.keep.name)
+    except OSError as error:
+        if intent.keep.place is not None:
+            raise
+        raise ReplaceError(failure_elsewhere(error, "the original could not be kept in state_dir", NO_UNDO)) from error
     check_unchanged(job)
     failpoints.hit("replace.after_copy")
     return copy

@@ -4,10 +4,24 @@ from __future__ import annotations
 
 import errno
 
-from imgoptd.adapters.troubles import reason_of
+from imgoptd.adapters.troubles import NO_DESCRIPTORS, NO_MEMORY, reason_of
 from imgoptd.core.model import UNFINISHED, Failure, FailureKind
 
-__all__ = ["UNFINISHED", "Refused", "ReplaceError", "changed", "failure_of", "shown", "transient", "vanished"]
+__all__ = [
+    "NO_UNDO",
+    "UNFINISHED",
+    "Refused",
+    "ReplaceError",
+    "changed",
+    "failure_elsewhere",
+    "failure_of",
+    "shown",
+    "transient",
+    "vanished",
+]
+
+NO_UNDO = "no-undo"
+"""There is no place, or no room in it, for an original that is to be kept."""
 
 _VANISHED = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 
@@ -51,6 +65,16 @@ def failure_of(error: OSError, doing: str, denied: str, otherwise: str = "io-err
     if error.errno in (errno.EACCES, errno.EPERM):
         return transient(denied, f"{doing}: {said}")
     return transient(otherwise, f"{doing}: {said}")
+
+
+def failure_elsewhere(error: OSError, doing: str, reason: str) -> Failure:
+    """The failure that a system call's error in the state folder means: it says nothing of the file or its disk.
+
+    Only a want of the daemon's own, which would meet every file, keeps its own reason.
+    """
+    own = reason_of(error)
+    said = error.strerror or f"error {error.errno}"
+    return transient(own if own in (NO_DESCRIPTORS, NO_MEMORY) else reason, f"{doing}: {said}")
 
 
 def shown(name: bytes) -> str:

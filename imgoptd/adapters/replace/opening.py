@@ -14,9 +14,8 @@ from typing import Self, TypeVar
 from imgoptd.adapters.beneath import Folder, pin_at, reopen_for_reading, split
 from imgoptd.adapters.look import identity_of
 from imgoptd.adapters.replace.attributes import can_keep_owner
-from imgoptd.adapters.replace.failures import Refused, changed, failure_of
+from imgoptd.adapters.replace.failures import Refused, changed, failure_elsewhere, failure_of
 from imgoptd.adapters.room import want_of_room
-from imgoptd.adapters.troubles import NO_DESCRIPTORS, NO_MEMORY, reason_of
 from imgoptd.core.model import Failure, FailureKind, Identity
 
 _NO_TMPFILE = frozenset({errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL, errno.ENOENT, errno.ENOSYS})
@@ -183,11 +182,7 @@ def open_output(parent_fd: int, spool_dir: bytes, need_bytes: int, doing: str) -
     try:
         return _open_spool(spool_dir), False
     except OSError as error:
-        # Not through failure_of: a spool folder that is missing, full or sick says nothing of the file or its disk.
-        said = error.strerror or f"error {error.errno}"
-        own = reason_of(error)
-        reason = own if own in (NO_DESCRIPTORS, NO_MEMORY) else "no-spool"
-        raise Refused(Failure(FailureKind.TRANSIENT, reason, f"no room for the result: {said}")) from error
+        raise Refused(failure_elsewhere(error, "no room for the result", "no-spool")) from error
 
 
 def _open_spool(spool_dir: bytes) -> int:

@@ -12,10 +12,19 @@ from imgoptd.adapters.beneath import Folder, reopen_for_reading
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
 from imgoptd.adapters.replace.attributes import copy_attributes
-from imgoptd.adapters.replace.failures import ReplaceError, changed, failure_of, vanished
+from imgoptd.adapters.replace.failures import (
+    NO_UNDO,
+    ReplaceError,
+    changed,
+    failure_elsewhere,
+    failure_of,
+    transient,
+    vanished,
+)
 from imgoptd.adapters.replace.names import new_temp_name
 from imgoptd.adapters.replace.opening import OpenJob
 from imgoptd.adapters.replace.places import find_place, open_state_place
+from imgoptd.adapters.room import want_of_room
 from imgoptd.core.model import Failure, FailureKind, Identity, KeptAt, Lease
 
 
@@ -68,12 +77,19 @@ def seal(job: OpenJob, check_size: Callable[[int], None]) -> PreparedResult:
 
 
 def prepare_keeping(job: OpenJob, folder: Folder, path: bytes, state_dir: bytes) -> KeptAt:
-    """Find the place for the original, which holds the content `job.sha256`. Raises ReplaceError as `prepare` does."""
+    """Find the place for the original, which holds the content `job.sha256`. Raises ReplaceError: `no-undo` and
+    as `prepare` does.
+    """
     try:
         found = find_place(folder, path, job.parent_fd)
         place, job.undo_fd = found if found is not None else (None, open_state_place(state_dir, make=True))
+        # A copy takes room from the filesystem that the store must be able to write to; a rename takes none.
+        want = None if place is not None else want_of_room(os.fstatvfs(job.undo_fd), job.identity.size)
     except OSError as error:
-        raise ReplaceError(failure_of(error, "there is no place to keep the original", "no-undo")) from error
+        raise ReplaceError(failure_elsewhere(error, "there is no place to keep the original", NO_UNDO)) from error
+    if want is not None:
+        detail = f"the original cannot be kept in state_dir: {want.detail}; make room there"
+        raise ReplaceError(transient(NO_UNDO, detail))
     return KeptAt(place, f"{job.sha256}-{secrets.token_hex(4)}".encode())
 
 
