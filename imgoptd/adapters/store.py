@@ -27,6 +27,7 @@ from imgoptd.adapters.store_opening import (
     commits_of,
     failed,
     open_or_begin,
+    put_beside,
 )
 from imgoptd.adapters.store_questions import HISTORY_STEPS, TOTALS, Questions
 from imgoptd.adapters.store_rows import (
@@ -76,6 +77,7 @@ class Store(Questions):
         self.path = path
         """Of the database."""
         self._commits = commits_of(opened.connection)
+        self._files = store_files.InUse(path)
         self._roots: dict[bytes, int] = {}
         self._closed = False
         self.opened_fresh_because = opened.rebuilt_because
@@ -110,6 +112,11 @@ class Store(Questions):
         if self._closed:
             return
         self._closed = True
+        if self._files.lost():
+            try:
+                put_beside(self._connection, self.path.parent)
+            except (StoreError, sqlite3.Error, OSError):
+                pass  # no room for it: the next store begins empty
         if all_in_database(self._connection) and self._put_seal(SealState.CLOSED):
             try:
                 self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
@@ -145,6 +152,8 @@ class Store(Questions):
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         commits = self._commits + 1
+        if self._files.lost():
+            raise StoreDamaged("the store's files were removed or replaced while in use; it is put back as it was")
         try:
             self._connection.execute("BEGIN IMMEDIATE")
             yield

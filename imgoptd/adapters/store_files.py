@@ -75,6 +75,33 @@ class Lock:
         os.close(self._descriptor)
 
 
+class InUse:
+    """The files of an open store: do they still stand where the next start looks for them?
+
+    What was removed or replaced goes on working for who has it open, and all of it is gone with the process.
+    """
+
+    def __init__(self, database: Path) -> None:
+        """To be made when SQLite has opened them."""
+        paths = [f"{database}{companion}" for companion in ("", "-wal")]
+        self._inodes = {path: inode for path in paths if (inode := _inode(path)) is not None}
+
+    def lost(self) -> bool:
+        try:
+            return any(_inode(path) != inode for path, inode in self._inodes.items())
+        except OSError:
+            return False  # nobody can tell now
+
+
+def _inode(path: str) -> tuple[int, int] | None:
+    """None where nothing stands at the path. Raises OSError."""
+    try:
+        status = os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return status.st_dev, status.st_ino
+
+
 def set_aside(state_dir: Path, wall_s: float) -> Path:
     """Rename the database and its companions to `store.sqlite.damaged-<UTC>`; the new name of the database."""
     stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(wall_s))

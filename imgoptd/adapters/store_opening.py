@@ -199,12 +199,31 @@ def _tell(saved: Counter[str]) -> str:
     )
 
 
+def put_beside(connection: sqlite3.Connection, state_dir: Path) -> None:
+    """Copy an open store whose files were removed to where the next opening takes it for a rebuilt one.
+
+    Durable on return. Raises StoreError, sqlite3.Error, OSError.
+    """
+    store_files.make_folder(state_dir)
+    building = state_dir / _BUILDING
+    _remove(building)
+    new = sqlite3.connect(building)
+    try:
+        connection.backup(new)
+        new.execute("PRAGMA journal_mode = DELETE").fetchall()
+    finally:
+        new.close()
+    _flush(building)
+    os.rename(building, state_dir / _REBUILT)
+    store_files.sync_folder(state_dir)
+
+
 def _finish_rebuilding(state_dir: Path, wall: Callable[[], float]) -> str:
     """Of a rebuilding that was interrupted."""
     _remove(state_dir / _BUILDING)
     if not (state_dir / _REBUILT).exists():
         return ""
-    return _put_in_place(state_dir, "the store was damaged", "what is sound in it was taken over into a new one", wall)
+    return _put_in_place(state_dir, "the store was damaged", "what is sound of it was taken over into a new one", wall)
 
 
 def _put_in_place(state_dir: Path, damaged: str, taken_over: str, wall: Callable[[], float]) -> str:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
+
+import pytest
 
 from imgoptd.adapters.store import Store
 from imgoptd.core.commands import BaselineTaken, SaveFile
@@ -61,6 +64,27 @@ def test_a_store_that_is_damaged_under_the_running_daemon_is_rebuilt_and_the_wor
         assert daemon.stop() == 0
         daemon.start()
         assert daemon.read_log().count("it was set aside as") == 1
+
+
+@pytest.mark.parametrize("what", ["database", "log", "folder"])
+def test_a_store_that_is_removed_under_the_running_daemon_is_put_back_with_all_it_knew(what: str) -> None:
+    with Daemon() as daemon:
+        daemon.start()
+        state = daemon.base / "state"
+        [known] = drop(daemon.watched, {"a.jpg": JPEG})
+        daemon.wait_done([known])
+        if what == "folder":
+            shutil.rmtree(state)
+        else:
+            (state / ("store.sqlite" if what == "database" else "store.sqlite-wal")).unlink()
+        [other] = drop(daemon.watched, {"b.jpg": unique(JPEG, "b")})
+        eventually(lambda: "removed or replaced while in use" in daemon.read_log(), what="it is noticed")
+        eventually(lambda: daemon.read_log().count("ready: ") == 2, what="it is ready again")
+        eventually(daemon.answers, what="it answers again")
+        daemon.wait_done([other])
+        daemon.kill()
+        daemon.start()
+        assert [daemon.why(path)["reason"] for path in (known, other)] == ["optimized", "optimized"]
 
 
 def test_with_existing_files_left_alone_those_of_lost_rows_are_left_alone_and_the_queued_ones_are_done() -> None:
