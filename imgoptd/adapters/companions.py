@@ -2,7 +2,7 @@
 
 Manifests count in the file's folder and in each folder above it up to the watched one. They are opened beneath the held
 folder, regular files only, read once for each content and held in bounds; one that cannot be read, or not within the
-bounds, may name anything at or below its folder.
+bounds, or is a symbolic link, may name anything at or below its folder.
 
 In a folder that is being filled its listing may be a little old (see `listings`). Then the usual names are asked for
 one by one, so that a manifest or a raw file that came a moment ago is not missed for being new.
@@ -89,7 +89,7 @@ class Companions:
         """`above`: the folder behind `fd`, `below`: the file, as seen from there."""
         listing, current = self._listings.of(fd)
         beside = b"/" not in below
-        usual = [] if current else [name for name in _usual(below, beside) if _is_file(fd, name)]
+        usual = [] if current else [name for name in _usual(below, beside) if _counts(fd, name)]
         if beside:
             raw = _raw_of(below, fd, listing, usual)
             if raw is not None:
@@ -156,9 +156,11 @@ def _manifest(folder_fd: int, name: bytes, before: _Manifest | None, room: int) 
         return None
     try:
         status = os.fstat(pin)
+        identity = identity_of(status)
+        if stat.S_ISLNK(status.st_mode):
+            return _Manifest(identity, frozenset(), "is a symbolic link, which is not followed")
         if not stat.S_ISREG(status.st_mode):
             return None
-        identity = identity_of(status)
         if before is not None and before.identity == identity and not before.unread:
             return before
         if identity.size > room:
@@ -192,12 +194,23 @@ def _raw_of(name: bytes, folder_fd: int, listing: Listing, usual: list[bytes]) -
 
 
 def _is_file(folder_fd: int, name: bytes) -> bool:
+    return stat.S_ISREG(_mode(folder_fd, name))
+
+
+def _counts(folder_fd: int, name: bytes) -> bool:
+    """Does something stand there that is a manifest or a raw file by its name? A raw file is no link."""
+    mode = _mode(folder_fd, name)
+    return stat.S_ISREG(mode) or (stat.S_ISLNK(mode) and raw_stem(name) is None)
+
+
+def _mode(folder_fd: int, name: bytes) -> int:
+    """0 where nothing stands there."""
     if not os.access(name, os.F_OK, dir_fd=folder_fd, follow_symlinks=False):  # quicker to say no than an exception
-        return False
+        return 0
     try:
-        return stat.S_ISREG(os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode)
+        return os.stat(name, dir_fd=folder_fd, follow_symlinks=False).st_mode
     except OSError:
-        return False
+        return 0
 
 
 def _shown(above: bytes, name: bytes) -> str:

@@ -34,7 +34,7 @@ class Listing:
     settled: bool
     """The folder had been still for long enough: as long as it shows the same time, it holds the same names."""
     manifests: tuple[bytes, ...]
-    """Names of regular files that are checksum manifests, sorted."""
+    """Names of checksum manifests, regular files and symbolic links, sorted."""
     raws: Mapping[bytes, bytes]
     """Stem and name of each raw file."""
     names: Mapping[str, bytes] | None
@@ -89,24 +89,23 @@ class Listings:
         manifests: list[bytes] = []
         raws: dict[bytes, bytes] = {}
         names: dict[str, bytes] = {}
-        for name, is_file in _entries(folder_fd):
+        for name, is_file, is_link in _entries(folder_fd):
             if all_names:
                 wanted = key(name)
                 names[wanted] = names[wanted] + b"/" + name if wanted in names else name
-            if not is_file:
-                continue
             stem = raw_stem(name)
             if stem is not None:
-                raws[stem] = name
-            elif is_manifest(name):
+                if is_file:
+                    raws[stem] = name
+            elif (is_file or is_link) and is_manifest(name):
                 manifests.append(name)
         now_s = time.monotonic()
         rests_until_s = now_s + self._rest * (now_s - began_s)
         return Listing(mtime_ns, rests_until_s, settled, tuple(sorted(manifests)), raws, names if all_names else None)
 
 
-def _entries(folder_fd: int) -> list[tuple[bytes, bool]]:
-    """Each name, and whether it is a regular file's. Raises OSError."""
+def _entries(folder_fd: int) -> list[tuple[bytes, bool, bool]]:
+    """Each name, whether it is a regular file's, and whether a symbolic link's. Raises OSError."""
     try:
         fd = os.open(b".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder_fd)
     except OSError as error:
@@ -115,6 +114,8 @@ def _entries(folder_fd: int) -> list[tuple[bytes, bool]]:
         raise
     try:
         with os.scandir(fd) as entries:
-            return [(os.fsencode(entry.name), entry.is_file(follow_symlinks=False)) for entry in entries]
+            return [
+                (os.fsencode(entry.name), entry.is_file(follow_symlinks=False), entry.is_symlink()) for entry in entries
+            ]
     finally:
         os.close(fd)

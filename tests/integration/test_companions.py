@@ -199,15 +199,34 @@ def test_a_manifest_that_may_not_be_read_may_name_all_beside_it() -> None:
     ), done.stderr
 
 
-def test_what_is_no_regular_file_is_no_manifest(tmp_path: Path, folder: Folder) -> None:
-    touch(tmp_path, "a.jpg", "b.jpg")
-    (tmp_path / "list").write_text(f"{HASH}  a.jpg\n")
-    (tmp_path / "SHA256SUMS").symlink_to("list")
+def test_what_is_neither_a_file_nor_a_link_is_no_manifest(tmp_path: Path, folder: Folder) -> None:
+    touch(tmp_path, "b.jpg", "c")
     os.mkfifo(tmp_path / "b.jpg.md5")
     (tmp_path / "c.md5").mkdir()
     companions = Companions()
-    assert reason(companions, folder, b"a.jpg") == ""
     assert reason(companions, folder, b"b.jpg") == ""
+    assert reason(companions, folder, b"c") == ""
+
+
+@pytest.mark.parametrize("name", ["SHA256SUMS", "photos.sfv"])
+def test_a_manifest_that_is_a_link_is_not_followed_and_may_name_all_beside_and_below_it(
+    tmp_path: Path, folder: Folder, name: str
+) -> None:
+    touch(tmp_path, "a.jpg", "sub/a.jpg")
+    (tmp_path / "list").write_text(f"{HASH}  a.jpg\n")
+    (tmp_path / name).symlink_to("list")
+    companions = Companions()
+    for path in (b"a.jpg", b"sub/a.jpg"):
+        assert reason(companions, folder, path) == (
+            f"in-checksum-manifest: the checksum manifest {name} is a symbolic link, which is not followed: "
+            "whatever it may name is left alone"
+        )
+
+
+def test_a_raw_file_that_is_a_link_has_no_sidecar(tmp_path: Path, folder: Folder) -> None:
+    touch(tmp_path, "a.jpg")
+    (tmp_path / "a.cr2").symlink_to("elsewhere")
+    assert reason(Companions(), folder, b"a.jpg") == ""
 
 
 def test_many_manifests_in_one_folder_each_name_their_file(tmp_path: Path, folder: Folder) -> None:
