@@ -303,7 +303,7 @@ class Service:
         self._config = new
         self._generation += 1
         self._pool.nice = new.workers.nice
-        self._undo.keep_s = new.undo.keep_s
+        self._undo.keep_for(new.undo.keep_s)
         self._turns.post(self._configured())
         await self._folders.apply(new.watches)
         if added:

@@ -25,7 +25,8 @@ from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.patience import patiently
 from imgoptd.daemon.unfinished import Unfinished
 
-SWEEP_S = 3600.0
+SWEEP_S, SWEEP_LEAST_S = 3600.0, 60.0
+"""The longest and the shortest time between two sweeps; a tenth of `keep` where that lies between."""
 SWEEP_STEP = 64
 """Originals removed in one go by a thread."""
 SWEEP_PAUSE_S = 0.05
@@ -59,7 +60,8 @@ class Undo:
         self._log = log
         self._state_dir = state_dir
         self.keep_s = keep_s
-        """How long originals are kept; a reload changes it."""
+        """How long originals are kept; `keep_for` changes it."""
+        self._changed = asyncio.Event()
         self._open: dict[FileRef, tuple[undo.OpenRestore, bool]] = {}
         """Restores between their check and their end, and whether another file may be moved aside for them."""
         self._answers: dict[FileRef, asyncio.Future[tuple[Failure | None, str]]] = {}
@@ -74,10 +76,21 @@ class Undo:
         self._post(e.UndoChanged(files, size_bytes))
 
     async def sweep_forever(self) -> None:
-        """Remove what is older than `keep`, now and every hour."""
+        """Remove what is older than `keep`: now, when it is changed, and every hour or more often."""
         while True:
+            self._changed.clear()
             await self.sweep()
-            await asyncio.sleep(SWEEP_S)
+            try:
+                async with asyncio.timeout(min(SWEEP_S, max(SWEEP_LEAST_S, self.keep_s / 10))):
+                    await self._changed.wait()
+            except TimeoutError:
+                pass  # time for the next one
+
+    def keep_for(self, keep_s: float) -> None:
+        """A reload says how long originals are kept from now on; files that wait for room may depend on it."""
+        if keep_s != self.keep_s:
+            self.keep_s = keep_s
+            self._changed.set()
 
     async def sweep(self) -> None:
         """Remove what is older than `keep`. What cannot be reached now waits for the next time."""
@@ -102,7 +115,7 @@ class Undo:
             try:
                 trouble = undo.remove_kept(self._folder_of(kept), kept, self._state_dir)
             except (OSError, KernelTooOld) as error:
-                text = f"the old original of {path} cannot be removed now: {error}; it is tried again in an hour"
+                text = f"the old original of {path} cannot be removed now: {error}; it is tried again later"
                 self._log.say("warning", text, 4, PATH=path)
                 continue
             if trouble:

@@ -135,6 +135,20 @@ def test_at_the_bound_files_are_held_and_old_originals_make_room(daemon: Daemon)
     assert beneath(daemon.watched) == [os.fsencode(path)]
 
 
+def test_what_is_held_for_want_of_room_is_done_when_keep_is_shortened(daemon: Daemon) -> None:
+    daemon.write_config(more=KEEP + 'max_size = "20KiB"')
+    daemon.start()
+    path, before = dropped(daemon)
+    daemon.wait_done([path])
+    assert 10 << 10 < len(before.content) < 20 << 10, "room for one, not for two"
+    other, _ = dropped(daemon, "b.jpg", seed=2)
+    answer = daemon.wait([other])
+    assert (answer.status, answer.json()[0]["reason"]) == (1, "undo-full")
+    daemon.write_config(more=KEEP + 'keep = "1ms"\nmax_size = "20KiB"')
+    assert daemon.ctl("reload").status == 0
+    eventually(lambda: daemon.why(other)["state"] == "done", what="the other one has room")
+
+
 @pytest.mark.parametrize("point", ["replace.before_keep", "replace.after_keep"])
 def test_a_daemon_killed_between_exchange_and_keeping_still_has_the_original(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch, point: str
