@@ -203,7 +203,7 @@ def test_a_file_that_was_removed_comes_back(disk: Path, state: Path, inside: boo
 
 
 @EVERYWHERE
-@pytest.mark.parametrize("change", ["rewritten", "replaced", "touched", "folder"])
+@pytest.mark.parametrize("change", ["rewritten", "replaced", "touched", "tagged", "closed", "folder"])
 def test_where_another_file_stands_now_nothing_is_changed(disk: Path, state: Path, inside: bool, change: str) -> None:
     kept = keep_either_way(disk, state, inside)
     path = disk / "a.jpg"
@@ -211,6 +211,10 @@ def test_where_another_file_stands_now_nothing_is_changed(disk: Path, state: Pat
         path.write_bytes(NEWER)
     elif change == "touched":
         os.utime(path)
+    elif change == "tagged":
+        os.setxattr(path, "user.rating", b"4")
+    elif change == "closed":
+        path.chmod(0o600)
     else:
         path.unlink()
         path.mkdir() if change == "folder" else path.write_bytes(NEW)

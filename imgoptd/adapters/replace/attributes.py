@@ -61,6 +61,20 @@ def copy_attributes(source_fd: int, target_fd: int, original: os.stat_result) ->
     _verify(target_fd, original)
 
 
+def same_attributes(one_fd: int, other_fd: int) -> bool:
+    """Do both files have the same owner, group, mode and extended attributes, ACL included? Raises OSError.
+
+    Labels of SELinux are left out: a relabelling changes them, and no user.
+    """
+    one, other = os.fstat(one_fd), os.fstat(other_fd)
+    if (one.st_mode, one.st_uid, one.st_gid) != (other.st_mode, other.st_uid, other.st_gid):
+        return False
+    present, wanted = _read_xattrs(one_fd), _read_xattrs(other_fd)
+    return all(
+        present.get(name) == wanted.get(name) for name in (present.keys() | wanted.keys()) - {"security.selinux"}
+    )
+
+
 def _verify(target_fd: int, original: os.stat_result) -> None:
     """The kernel drops some bits without an error (setgid without CAP_FSETID), so look at what came of it."""
     result = os.fstat(target_fd)

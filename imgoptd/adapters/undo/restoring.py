@@ -17,7 +17,7 @@ from imgoptd.adapters import failpoints, fsinfo
 from imgoptd.adapters.beneath import Folder, reopen_for_reading, split
 from imgoptd.adapters.hashing import sha256_of
 from imgoptd.adapters.look import identity_of, leased_stat
-from imgoptd.adapters.replace.attributes import copy_attributes
+from imgoptd.adapters.replace.attributes import copy_attributes, same_attributes
 from imgoptd.adapters.replace.failures import UNFINISHED, Refused, changed, failure_of, transient
 from imgoptd.adapters.replace.keeping import copy_content, find_kept, same
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names, new_temp_name
@@ -82,7 +82,7 @@ def open_restore(folder: Folder, kept: Kept, state_dir: bytes, *, force: bool, b
             source_fd = _open_kept(undo_fd, kept, opened)
             parent_fd = _open_parent(folder, kept.ref.path)
             opened.callback(os.close, parent_fd)
-            _check_path(Names(parent_fd, b"", split(kept.ref.path)[1]), kept, force)
+            _check_path(Names(parent_fd, b"", split(kept.ref.path)[1]), kept, source_fd, force)
             if kept.at.place is not None and not by_copy and one_filesystem(undo_fd, parent_fd):
                 stand_in_fd, temp_name = source_fd, b""
             else:
@@ -129,7 +129,7 @@ def _settle(job: OpenRestore, names: Names, force: bool, displaced: bool) -> Put
     assert restoring is not None
     try:
         beside = b""
-        failure = _why_not_our_result(names.pin_temp(), job.kept) if displaced else None
+        failure = _why_not_our_result(names.pin_temp(), job.kept, job.stand_in_fd) if displaced else None
         if failure is not None and not force:
             put_back(names, job.stand_in_fd, restoring.identity, stays=not job.copied)
             names.sync_folder()
@@ -154,7 +154,7 @@ def _without_exchange(job: OpenRestore, names: Names, force: bool) -> PutBack:
     beside = b""
     try:
         pin = names.pin_name()
-        failure = None if pin is None else _why_not_our_result(pin, job.kept)
+        failure = None if pin is None else _why_not_our_result(pin, job.kept, job.stand_in_fd)
         if failure is not None and not force:
             _drop_copy(job, names)
             raise Refused(failure)
@@ -167,10 +167,10 @@ def _without_exchange(job: OpenRestore, names: Names, force: bool) -> PutBack:
     return PutBack(beside)
 
 
-def _why_not_our_result(pin: int | None, kept: Kept) -> Failure | None:
+def _why_not_our_result(pin: int | None, kept: Kept, original_fd: int) -> Failure | None:
     """None if the pinned file is the result that took the original's place, untouched since. Takes over the pin.
 
-    Raises OSError.
+    It was given the attributes of the original: others are somebody's who set them since. Raises OSError.
     """
     if pin is None:
         return None  # somebody removed it: gone is what it should be
@@ -185,6 +185,8 @@ def _why_not_our_result(pin: int | None, kept: Kept) -> Failure | None:
             return changed("busy", "another program has the file open for writing")
         if not same(identity_of(status), kept.result) or sha256_of(fd) != kept.result_sha256:
             return _not_ours("the file is not the result that took the original's place, or was changed since")
+        if not same_attributes(fd, original_fd):
+            return _not_ours("its owner, rights or extended attributes were changed since")
         return None
 
 
@@ -192,9 +194,9 @@ def _not_ours(detail: str) -> Failure:
     return Failure(FailureKind.REJECTED, NOT_OUR_RESULT, f"{detail}; --force brings the original back and keeps both")
 
 
-def _check_path(names: Names, kept: Kept, force: bool) -> None:
+def _check_path(names: Names, kept: Kept, original_fd: int, force: bool) -> None:
     """Before anything is made durable: the common refusals. Raises Refused and OSError."""
-    failure = None if force else _why_not_our_result(names.pin_name(), kept)
+    failure = None if force else _why_not_our_result(names.pin_name(), kept, original_fd)
     if failure is not None:
         raise Refused(failure)
 
