@@ -67,6 +67,8 @@ class Undo:
         self._answers: dict[FileRef, asyncio.Future[tuple[Failure | None, str]]] = {}
         self._asked: set[FileRef] = set()
         """Paths for which somebody waits for a restore, from before its check: there is one at a time of each."""
+        self._removing = asyncio.Lock()
+        """Held while old originals are removed: the name of one that is being restored may stand for another file."""
 
     # ---- retention --------------------------------------------------------------------------------------------------
 
@@ -100,10 +102,12 @@ class Undo:
             batch = await patiently(partial(self._store.kept, partial(_old, before_s, after)), self._log)
             if not batch:
                 return
-            gone = await self._in_thread(partial(self._remove, batch))
-            if gone:
-                await patiently(partial(self._store.commit, [c.DropKept(kept) for kept in gone]), self._log)
-                self._post(e.UndoChanged(-len(gone), -sum(kept.identity.size for kept in gone)))
+            async with self._removing:
+                old = [kept for kept in batch if kept.ref not in self._asked]
+                gone = await self._in_thread(partial(self._remove, old))
+                if gone:
+                    await patiently(partial(self._store.commit, [c.DropKept(kept) for kept in gone]), self._log)
+                    self._post(e.UndoChanged(-len(gone), -sum(kept.identity.size for kept in gone)))
             after = batch[-1].at.name
             await asyncio.sleep(SWEEP_PAUSE_S)
 
@@ -155,7 +159,8 @@ class Undo:
             return busy, busy.detail, 0
         self._asked.add(ref)
         try:
-            rows = [kept for _, kept in await self.kept_of(ref)]
+            async with self._removing:
+                rows = [kept for _, kept in await self.kept_of(ref)]
             if rows:
                 return *await self._bring_back(rows[0], force), rows[0].identity.size
             detail = "no original of this file is kept; [undo] says which are, and for how long"

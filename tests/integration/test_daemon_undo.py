@@ -139,6 +139,18 @@ def test_of_many_who_restore_a_file_at_once_all_but_one_are_told_that_it_is_busy
     with_kept(places, test)
 
 
+def test_an_old_original_that_is_just_being_restored_is_not_removed(places: tuple[Path, Path]) -> None:
+    async def test(bench: Bench, kept: Kept) -> None:
+        restoring = asyncio.create_task(bench.undo.bring_back([(kept.ref, kept.ref.full)], force=False))
+        await bench.until(e.RestoreAsked)
+        bench.undo.keep_s = -1.0
+        await bench.undo.sweep()
+        assert (await rows(bench), kept_file(kept, places[1]).exists()) == (1, True)
+        restoring.cancel()
+
+    with_kept(places, test)
+
+
 def test_a_restore_that_was_interrupted_is_put_right_before_another_begins(places: tuple[Path, Path]) -> None:
     root, _ = places
 
