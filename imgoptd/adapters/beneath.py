@@ -104,13 +104,17 @@ class Folder:
 
     _fd = -1
 
-    def __init__(self, root: bytes) -> None:
+    def __init__(self, root: bytes, base: bytes = b"") -> None:
         """Hold the folder at `root` (links in the root's own path are the operator's choice and are followed).
 
-        Raises OSError where it is no folder or may not be passed, KernelTooOld where nothing could be opened beneath.
+        `base` is a beginning of that path after which the choice is others': no link is followed from there on. Raises
+        OSError where it is no folder or may not be passed, or for such a link (ELOOP), KernelTooOld where nothing could
+        be opened beneath.
         """
         self.root = root
-        self._fd = os.open(root, _FOLDER_FLAGS)
+        self._fd = os.open(base or root, _FOLDER_FLAGS)
+        if base:
+            self._descend(root[len(base) :].strip(b"/"))
         try:
             status = os.fstat(self._fd)
             os.close(self._probe())
@@ -120,6 +124,13 @@ class Folder:
             raise
         self.identity = (status.st_dev, status.st_ino)
         """(st_dev, st_ino) when it was opened."""
+
+    def _descend(self, path: bytes) -> None:
+        above, self._fd = self._fd, -1
+        try:
+            self._fd = open_beneath(above, path or b".", _FOLDER_FLAGS)
+        finally:
+            os.close(above)
 
     def _probe(self) -> int:
         try:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
+from collections.abc import Sequence
 
+from imgoptd.adapters.beneath import KernelTooOld
 from imgoptd.adapters.inspect_folder import Report, abilities, space, writable
+from imgoptd.adapters.mirror import open_tree
 from imgoptd.core.text import show_path
 from imgoptd.wire.findings import Finding, Level
 
 
-def inspect_output(root: bytes) -> list[Finding]:
-    """All findings of one output tree. What is wrong with it is a warning: the daemon runs, and its jobs wait."""
+def inspect_output(root: bytes, watched: Sequence[bytes]) -> list[Finding]:
+    """All findings of one output tree; `watched` are the watched folders.
+
+    What is wrong with it is a warning: the daemon runs, and its jobs wait.
+    """
     findings: list[Finding] = []
     subject = f"output {show_path(root)}"
 
@@ -28,10 +35,22 @@ def inspect_output(root: bytes) -> list[Finding]:
         return findings
     if not stat.S_ISDIR(status.st_mode):
         report(Level.WARNING, "is not a folder; jobs wait for it", "name a folder as output")
+    elif _leads_elsewhere(root, watched, report):
+        pass
     elif writable(root, report):
         space(root, report)
         abilities(root, report, input_too=False)
     return findings
+
+
+def _leads_elsewhere(root: bytes, watched: Sequence[bytes], report: Report) -> bool:
+    try:
+        open_tree(root, watched).close()
+    except (OSError, KernelTooOld) as error:
+        if isinstance(error, OSError) and error.errno == errno.ELOOP:
+            report(Level.WARNING, f"{error.strerror}; jobs wait for it")
+            return True
+    return False
 
 
 def _missing(root: bytes, report: Report) -> None:

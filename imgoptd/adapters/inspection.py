@@ -56,7 +56,7 @@ def inspect(config: Config) -> list[Finding]:
         if survey.folders and _is_native(watch):
             native.append((watch, survey))
     for output in sorted({watch.output for watch in config.watches if watch.output}):
-        findings += inspect_output(output)
+        findings += inspect_output(output, [watch.path for watch in config.watches])
     findings += _same_folders(config)
     findings += _inotify(native)
     findings += _state_dir(config.daemon.state_dir)

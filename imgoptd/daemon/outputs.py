@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from typing import TypeVar
 
 from imgoptd.adapters.beneath import Folder, KernelTooOld
 from imgoptd.adapters.journald import Log
-from imgoptd.adapters.mirror.folders import give_rights
+from imgoptd.adapters.mirror import is_empty, make_tree, open_tree
 from imgoptd.adapters.replace import Refused
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.config.schema import Watch
@@ -39,6 +38,8 @@ class Outputs:
         self._store = store
         self._log = log
         self._trees: dict[bytes, _Tree] = {}
+        self._watched: tuple[bytes, ...] = ()
+        """The watched folders, whose users may have put anything on the way to a tree in them."""
 
     def held(self, root: bytes) -> Folder:
         """The held tree. Raises Refused while it is out of reach."""
@@ -50,7 +51,7 @@ class Outputs:
 
     def reach(self, root: bytes) -> Folder:
         """As `held`; a tree that is not in the configuration any more is opened. Raises Refused and OSError."""
-        return self.held(root) if root in self._trees else Folder(root)
+        return self.held(root) if root in self._trees else open_tree(root, self._watched)
 
     def trouble(self, root: bytes) -> str:
         """Why the tree is out of reach; empty: it is not, or there is none."""
@@ -59,6 +60,7 @@ class Outputs:
 
     async def apply(self, watches: Sequence[Watch]) -> None:
         """Hold just the trees of these."""
+        self._watched = tuple(watch.path for watch in watches)
         wanted = {watch.output: watch.path for watch in watches if watch.output}
         self._trees = {root: tree for root, tree in self._trees.items() if root in wanted}
         for root, watched in wanted.items():
@@ -69,7 +71,7 @@ class Outputs:
     async def check(self) -> None:
         """Notice trees that were lost, and find them again."""
         for root, tree in list(self._trees.items()):
-            if tree.folder is not None and await self._in_thread(partial(_is_there, root, tree.folder)):
+            if tree.folder is not None and await self._in_thread(partial(_is_there, root, self._watched, tree.folder)):
                 continue
             await self._hold(root, may_make=False)
 
@@ -80,7 +82,8 @@ class Outputs:
         tree = self._trees[root]
         used = await patiently(partial(self._store.has_outputs, root), self._log)
         try:
-            opened = partial(_open, root, tree.watched, may_make=may_make and not used, may_be_empty=not used)
+            like = tree.watched if may_make and not used else b""
+            opened = partial(_open, root, self._watched, make_like=like, may_be_empty=not used)
             tree.folder = await self._in_thread(opened)
         except (OSError, KernelTooOld) as error:
             tree.folder = None
@@ -103,35 +106,28 @@ class Outputs:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)
 
 
-def _open(root: bytes, watched: bytes, *, may_make: bool, may_be_empty: bool) -> Folder:
-    """Hold the tree. One that is missing is made like the watched folder, if its parent is there. Raises OSError."""
+def _open(root: bytes, watched: Sequence[bytes], *, make_like: bytes, may_be_empty: bool) -> Folder:
+    """Hold the tree. One that is missing is made if there is a folder to make it like, and its parent is there.
+
+    Raises OSError and KernelTooOld.
+    """
     try:
-        folder = Folder(root)
+        folder = open_tree(root, watched)
     except FileNotFoundError:
-        if not may_make:
+        if not make_like:
             raise
-        _make(root, watched)
-        return Folder(root)
-    if not may_be_empty and not os.listdir(root):
+        make_tree(root, watched, make_like)
+        return open_tree(root, watched)
+    if not may_be_empty and is_empty(folder):
         said = "it is empty, though results were put there: mount its disk, or put any file in it to begin it anew"
         raise OSError(errno.ENOENT, said)
     return folder
 
 
-def _make(root: bytes, watched: bytes) -> None:
-    wanted = os.stat(watched)
-    os.mkdir(root, 0o700)
-    fd = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
-    try:
-        give_rights(fd, wanted)
-    finally:
-        os.close(fd)
-
-
-def _is_there(root: bytes, folder: Folder) -> bool:
+def _is_there(root: bytes, watched: Sequence[bytes], folder: Folder) -> bool:
     """In a thread: does the path still lead to the folder that is held?"""
     try:
-        status = os.stat(root)
-    except OSError:
+        with open_tree(root, watched) as now:
+            return now.identity == folder.identity
+    except (OSError, KernelTooOld):
         return False
-    return (status.st_dev, status.st_ino) == folder.identity

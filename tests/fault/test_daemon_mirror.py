@@ -131,3 +131,28 @@ def test_an_output_folder_that_cannot_be_made_is_said_at_once(daemon: Daemon) ->
     (daemon.base / "nowhere").mkdir()
     Path(daemon.base / "nowhere/small").mkdir()
     eventually(lambda: len(beneath(daemon.base / "nowhere")) == 1, what="it is done once the folder is there")
+
+
+def test_a_symbolic_link_put_in_the_place_of_a_tree_in_a_watched_folder_leads_nowhere(daemon: Daemon) -> None:
+    small, elsewhere = daemon.watched / "small", daemon.base / "elsewhere"
+    daemon.write_config(watch=mirroring(small))
+    daemon.start()
+    daemon.wait_done(drop(daemon.watched, {"a.jpg": JPEG}))
+    drop(elsewhere, {"not ours": b""})
+    small.rename(daemon.watched / "away")
+    small.symlink_to(elsewhere)
+    eventually(lambda: "is a symbolic link" in trouble(daemon), what="the link is said")
+    [path] = drop(daemon.watched, {"b.jpg": unique(JPEG, "b")})
+    assert daemon.wait([path]).status == 1
+    assert os.listdir(elsewhere) == ["not ours"]
+    assert "is a symbolic link" in daemon.run("--check").out
+
+
+def test_no_tree_is_made_through_a_symbolic_link_in_a_watched_folder(daemon: Daemon) -> None:
+    elsewhere = daemon.base / "elsewhere"
+    elsewhere.mkdir()
+    daemon.write_config(watch=mirroring(daemon.watched / "sub/small"))
+    (daemon.watched / "sub").symlink_to(elsewhere)
+    daemon.start()
+    assert "sub is a symbolic link" in trouble(daemon)
+    assert os.listdir(elsewhere) == []

@@ -7,5 +7,6 @@ crash `replace.recover` beneath the output tree: the intent names the same path 
 from imgoptd.adapters.mirror.copying import prepare_copy
 from imgoptd.adapters.mirror.opening import MirrorJob, open_job
 from imgoptd.adapters.mirror.placing import place
+from imgoptd.adapters.mirror.trees import is_empty, make_tree, open_tree
 
-__all__ = ["MirrorJob", "open_job", "place", "prepare_copy"]
+__all__ = ["MirrorJob", "is_empty", "make_tree", "open_job", "open_tree", "place", "prepare_copy"]
