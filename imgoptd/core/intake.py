@@ -6,9 +6,10 @@ from collections.abc import Sequence
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core import mirroring
 from imgoptd.core.baselines import Baselines
 from imgoptd.core.job import WAITING, Stage
-from imgoptd.core.jobs import Jobs, again
+from imgoptd.core.jobs import Jobs
 from imgoptd.core.judgement import Judge
 from imgoptd.core.model import Failure, FileKind, FileRecord, FileRef, HintKind
 from imgoptd.core.policy import FolderPolicy
@@ -43,11 +44,13 @@ class Intake:
         self.withheld = {root: refs for root, refs in self.withheld.items() if root in self.folders}
         self.jobs.places.keep(self.folders.keys())
         for job in list(self.jobs.by_ref.values()):
-            if job.stage in WAITING:
+            if job.stage in WAITING or job.stage is Stage.COPYING:
                 self.jobs.release(job)
                 self._recall(turn, job.record)
             else:
                 job.outdated = True
+                folder = self.folders.get(job.ref.root)
+                job.misplaced = folder is not None and not mirroring.leads_to(job, folder.output)
 
     def folder_lost(self, root: bytes, sentence: str) -> None:
         """All that is of the folder waits, without a word on each file, until it is found."""
@@ -165,7 +168,7 @@ class Intake:
         """Look at candidates whose time has come; deferred jobs whose delay is over become candidates again."""
         self.jobs.places.due(turn)
         for job in self.jobs.overdue(turn.now_s):
-            self.attend(turn, job.ref, again(job))
+            self.attend(turn, job.ref, job.again)
         for ref in self.settler.due(turn.now_s):
             if ref.root in self.withheld:
                 self.withheld[ref.root].add(ref)

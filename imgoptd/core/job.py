@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imgoptd.core.estimate import Estimate
-from imgoptd.core.model import Domain, Failure, FileRecord, FileRef, JobSettings, KeptAt, Mirror, Place
+from imgoptd.core.model import Domain, Failure, FileRecord, FileRef, HintKind, JobSettings, KeptAt, Mirror, Place
 
 
 class Stage(StrEnum):
@@ -57,11 +57,20 @@ class Job:
     """Something happened at the path while the job ran: look again afterwards."""
     outdated: bool = False
     """Another configuration came while a worker had it: should it wait again, it is judged anew."""
+    misplaced: bool = False
+    """The configuration that came has another place for its result: it is put nowhere, and the file judged anew."""
+    intended: bool = False
+    """Its intent is durable: what was begun at its place goes on."""
     due_s: float = 0.0
 
     @property
     def ref(self) -> FileRef:
         return self.record.ref
+
+    @property
+    def again(self) -> HintKind:
+        """The hint with which its file is looked at once more: a fresh drop stays one."""
+        return HintKind.ARRIVED if self.record.fresh else HintKind.FOUND
 
     @property
     def place(self) -> Place:

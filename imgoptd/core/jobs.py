@@ -37,18 +37,8 @@ from imgoptd.core.text import show_bytes, show_path
 from imgoptd.core.turn import Turn
 from imgoptd.core.undo import UndoRoom
 
-
-def again(job: Job) -> HintKind:
-    """The hint with which a job's file is looked at once more: a fresh drop stays one."""
-    return HintKind.ARRIVED if job.record.fresh else HintKind.FOUND
-
-
-OF_THE_CONTENT = frozenset({FailureKind.CORRUPT, FailureKind.UNVERIFIED})
-"""What a worker can only say of the bytes it read."""
-
 Attend = Callable[[Turn, FileRef, HintKind, bool], None]
 """Look at a path again: turn, path, kind of hint, and whether it must be quiet for a while first."""
-
 
 Suspect = Callable[[Turn, FileRecord, Failure], None]
 """Look at a file whose content was found damaged: turn, record, and what was found."""
@@ -115,6 +105,7 @@ class Jobs:
         """A job that a worker had, or that was held, waits again."""
         job.stage = Stage.UNPROBED if job.record.facts is None else Stage.READY
         job.reserved_bytes = 0
+        job.intended = False
         self.undo.release(job.ref)
         if job.record.state is not JobState.QUEUED:
             job.record = self._story.move(turn, job.record, JobState.QUEUED, reason, detail)
@@ -123,7 +114,7 @@ class Jobs:
             job.record = self._story.note(turn, job.record, reason, detail)
         if job.outdated:
             self._forget(job)
-            self._attend(turn, job.ref, again(job), False)
+            self._attend(turn, job.ref, job.again, False)
         else:
             self.backlog.add(job)
 
@@ -131,6 +122,8 @@ class Jobs:
         """A job that waits is one no longer: its file is looked at anew. Its stored row stays an unfinished one."""
         if job.stage in (Stage.UNPROBED, Stage.READY):
             self.backlog.remove(job)
+        elif job.stage is Stage.COPYING:
+            self.copies.drop(job)
         self._forget(job)
 
     def hold(self, turn: Turn, job: Job, failure: Failure) -> None:
@@ -197,6 +190,9 @@ class Jobs:
         """A worker is through with the job; its result, if any, lies in the output descriptor."""
         if job.record.facts is not None and outcome.verdict is not Verdict.FAILED:
             self.estimator.learn(job.record.facts, job.record.identity.size, outcome.effort, idle_rss_bytes)
+        if job.misplaced and outcome.verdict is not Verdict.FAILED:
+            self._begin_anew(turn, job)
+            return
         if outcome.verdict is Verdict.OPTIMIZED and 0 < outcome.size_bytes < job.record.identity.size:
             job.stage = Stage.REPLACING
             turn.act(c.Prepare(job.ref, outcome.size_bytes, job.settings.keep_original))
@@ -232,6 +228,10 @@ class Jobs:
 
     def prepared(self, turn: Turn, job: Job, event: e.Prepared) -> None:
         """The result is ready on disk. The intent becomes durable before anything happens at the path."""
+        if job.misplaced and not job.intended:
+            self._begin_anew(turn, job)
+            return
+        job.intended = True
         job.result_sha256, job.keep_at = event.sha256, event.keep
         sha256 = job.record.sha256
         if job.mirror is not None:
@@ -253,9 +253,7 @@ class Jobs:
             return
         turn.record(c.SaveReceipt(Receipt(job.ref, job.record.sha256, sha256, before, after, job.settings.profile)))
         if event.kept is not None and job.keep_at is not None:
-            turn.record(
-                c.SaveKept(Kept(job.ref, job.keep_at, event.kept, job.record.sha256, event.result, job.result_sha256))
-            )
+            turn.record(c.SaveKept(Kept(job.ref, job.keep_at, event.kept, job.record.sha256, event.result, sha256)))
             turn.record(c.AppendStep(job.ref, "kept", f"the original, {show_bytes(event.kept.size)}, is kept"))
             self.undo.changed(1, event.kept.size)
         job.record = replace(job.record, bytes_before=before, bytes_after=after)
@@ -276,6 +274,12 @@ class Jobs:
     def _copied(self, turn: Turn, job: Job, kept: Failure) -> None:
         self.copies.over(job)
         self._end(turn, job, JobState.SKIPPED, kept.reason, kept.detail)
+
+    def _begin_anew(self, turn: Turn, job: Job) -> None:
+        """Nothing was put anywhere, and nothing will be: the configuration has another place for it."""
+        turn.act(c.Discard(job.ref))
+        self.copies.over(job)
+        self.back_to_queue(turn, job, "reload", "its results go to another place now")
 
     def replace_failed(self, turn: Turn, job: Job, failure: Failure) -> None:
         if failure.reason != UNFINISHED:
@@ -300,7 +304,7 @@ class Jobs:
             text = f"{failure.reason}: {failure.detail}; looked at again"
             self._story.move(turn, job.record, JobState.SETTLING, text=text)
             self._attend(turn, job.ref, HintKind.CREATED, True)
-        elif failure.kind in OF_THE_CONTENT:
+        elif failure.kind in retry.OF_THE_CONTENT:
             self._forget(job)
             self._suspect(turn, job.record, failure)
         else:
@@ -329,6 +333,8 @@ class Jobs:
         self._story.announce(turn, job.record)
         if job.hinted_again:
             self._attend(turn, job.ref, HintKind.CLOSED, False)
+        elif job.misplaced:
+            self._attend(turn, job.ref, job.again, False)
 
     def _new(self, record: FileRecord, folder: FolderPolicy, noticed_s: float) -> Job:
         self._seq += 1

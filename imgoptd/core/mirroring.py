@@ -34,6 +34,11 @@ def is_picture(facts: ImageFacts) -> bool:
     return facts.format != "unknown"
 
 
+def leads_to(job: Job, tree: bytes) -> bool:
+    """Is that where the result of the job goes? Empty: into the original's place."""
+    return tree == (job.mirror.root if job.mirror is not None else b"")
+
+
 def intent(job: Job, mirror: Mirror, event: e.Prepared) -> Intent:
     """What is made durable before anything happens in the output tree."""
     if job.kept is not None:
@@ -77,6 +82,10 @@ class Copies:
             job.stage = Stage.REPLACING
             self._running.add(job.ref)
             yield job
+
+    def drop(self, job: Job) -> None:
+        """It waits, and is not to be copied any more."""
+        self._waiting.remove(job)
 
     def over(self, job: Job) -> None:
         """It was put there, or could not be. Of a job that was never copied it says nothing."""

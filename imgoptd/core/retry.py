@@ -8,6 +8,8 @@ from imgoptd.core.model import Failure, FailureKind, JobState
 
 MAX_BLAMED_ATTEMPTS = 2
 """Attempts that may end with a lost worker, a timeout or exhausted memory before the file is quarantined."""
+OF_THE_CONTENT = frozenset({FailureKind.CORRUPT, FailureKind.UNVERIFIED})
+"""What a worker can only say of the bytes it read."""
 FIRST_DELAY_S = 5.0
 LONGEST_DELAY_S = 3600.0
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.mirroring import COPIES_AT_ONCE
@@ -188,3 +190,49 @@ def test_an_output_placed_before_a_crash_is_ours_after_it() -> None:
         world.overwrite(A, Content("photo", tag=5))
         world.run()
         assert world.tree[A].content == Content("photo", tag=5).optimized(), "an earlier output may be replaced"
+
+
+def until(world: World, kind: type[c.Action]) -> None:
+    """Everything is answered until an action of that kind waits for its answer; workers work until then."""
+    while not any(isinstance(one, kind) for one in world.pending):
+        world.turn()
+        if any(isinstance(one, kind) for one in world.pending):
+            return
+        for action in list(world.pending):
+            world.answer(action)
+        for number in list(world.workers):
+            world.work(number)
+
+
+@pytest.mark.parametrize("kind", [c.SendJob, c.Prepare])
+def test_a_job_under_way_when_an_output_tree_is_configured_leaves_its_original_alone(kind: type[c.Action]) -> None:
+    world = World(folder())
+    world.drop(A, PHOTO)
+    until(world, kind)
+    world.configure(folders=(MIRRORED,))
+    world.run()
+    assert world.disk.files[A].content == PHOTO
+    assert world.tree[A].content == PHOTO.optimized()
+    assert world.store.files[A].output == TREE
+
+
+@pytest.mark.parametrize("kind", [c.SendJob, c.Prepare, c.Exchange])
+def test_a_job_under_way_when_its_output_tree_is_taken_back_replaces_its_original(kind: type[c.Action]) -> None:
+    world = World(MIRRORED)
+    world.drop(A, PHOTO)
+    until(world, kind)
+    world.configure(folders=(folder(),))
+    world.run()
+    assert world.disk.files[A].content == PHOTO.optimized()
+    assert (row(world, A), world.store.files[A].output) == ((JobState.DONE, "optimized"), b"")
+    assert (A in world.tree) == (kind is c.Exchange), "what was durably begun is finished"
+
+
+def test_copies_that_wait_or_run_when_another_output_tree_is_configured_go_there() -> None:
+    world = World(MIRRORED)
+    refs = gifs(world, COPIES_AT_ONCE + 3)
+    until_copies(world, COPIES_AT_ONCE)
+    world.configure(folders=(folder(output=b"/srv/other"),))
+    world.run()
+    assert {ref: world.store.files[ref].output for ref in refs} == dict.fromkeys(refs, b"/srv/other")
+    assert all([step for step, _ in world.store.steps[ref]].count("copied") == 1 for ref in refs)
