@@ -49,6 +49,10 @@ class Outputs:
             raise Refused(Failure(FailureKind.TRANSIENT, "folder-lost", detail))
         return tree.folder
 
+    def knows(self, root: bytes) -> bool:
+        """Is the tree in the configuration?"""
+        return root in self._trees
+
     def reach(self, root: bytes) -> Folder:
         """As `held`; a tree that is not in the configuration any more is opened. Raises Refused and OSError."""
         return self.held(root) if root in self._trees else open_tree(root, self._watched)

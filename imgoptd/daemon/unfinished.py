@@ -135,12 +135,22 @@ class Unfinished:
         """In a thread: put the names right where they lie."""
         if intent.mirrored is None:
             return swap.recover(folder, intent, self._state_dir)
+        recovery = self._recover_in_tree(intent, intent.mirrored.root)
+        if recovery.settled or self._outputs.knows(intent.mirrored.root):
+            return recovery
+        # Nothing of the original hangs on it, and nobody may ever bring that tree back.
+        said = "in an output folder that is not in the configuration any more something is left as it was; "
+        return swap.Recovery(False, None, said + recovery.sentence)
+
+    def _recover_in_tree(self, intent: Intent, root: bytes) -> swap.Recovery:
         try:
-            return swap.recover(self._outputs.reach(intent.mirrored.root), intent)
+            return swap.recover(self._outputs.reach(root), intent)
         except swap.Refused as refused:
             return swap.Recovery(False, None, refused.failure.detail, settled=False)
         except (OSError, KernelTooOld) as error:
-            return swap.Recovery(False, None, f"its output folder is out of reach: {error}", settled=False)
+            said = (error.strerror if isinstance(error, OSError) else None) or str(error)
+            sentence = f"its output folder {show_path(root)} is out of reach: {said}"
+            return swap.Recovery(False, None, sentence, settled=False)
 
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)

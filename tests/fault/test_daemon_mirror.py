@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -156,3 +157,22 @@ def test_no_tree_is_made_through_a_symbolic_link_in_a_watched_folder(daemon: Dae
     daemon.start()
     assert "sub is a symbolic link" in trouble(daemon)
     assert os.listdir(elsewhere) == []
+
+
+@pytest.mark.parametrize("other", [True, False], ids=["another tree", "in place"])
+def test_a_placing_cut_short_in_a_tree_that_is_gone_for_good_keeps_nothing_from_its_original(
+    daemon: Daemon, other: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [staged] = drop(daemon.base / "staged", {"a.jpg": JPEG})
+    monkeypatch.setenv("IMGOPTD_FAILPOINT", "mirror.after_link")
+    daemon.start()
+    path = daemon.watched / "a.jpg"
+    staged.rename(path)
+    assert daemon.ended() == -signal.SIGKILL
+    monkeypatch.delenv("IMGOPTD_FAILPOINT")
+    shutil.rmtree(daemon.base / "small")
+    daemon.write_config(watch=mirroring(daemon.base / "other") if other else "")
+    daemon.start()
+    daemon.wait_done([path])
+    assert (daemon.base / "other/a.jpg" if other else path).stat().st_size < len(JPEG)
+    assert any("is out of reach" in step["text"] for step in daemon.why(path)["steps"])
