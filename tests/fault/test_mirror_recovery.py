@@ -57,7 +57,7 @@ def test_killed_at_any_step_a_first_output_stands_whole_or_not_at_all(trees: Tre
 
 def test_a_folder_left_half_made_by_a_crash_gets_its_rights_from_the_next_file(trees: Trees) -> None:
     assert in_process(trees, failpoint="mirror.after_mkdir")[0] == -signal.SIGKILL
-    assert (trees.output / "sub").stat().st_mode & 0o7777 == 0o700
+    assert (trees.output / "sub").stat().st_mode & 0o7777 == 0o1700
     mirrored(trees, NAME)
     assert (trees.output / "sub").stat().st_mode & 0o7777 == 0o750
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+import struct
+import subprocess
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -60,18 +63,61 @@ def test_folders_get_the_owner_of_those_of_the_original(trees: Trees) -> None:
 
 
 @needs_root
-def test_a_folder_whose_owner_cannot_be_given_opens_to_nobody_else(tmp_path: Path) -> None:
+def test_a_folder_whose_owner_cannot_be_given_opens_to_nobody_else() -> None:
     code = """
-import os, stat
+import os, sys
 from imgoptd.adapters.mirror.folders import give_rights
-from pathlib import Path
 import tempfile
 with tempfile.TemporaryDirectory() as folder:
     fd = os.open(folder, os.O_RDONLY)
-    give_rights(fd, os.stat_result((stat.S_IFDIR | 0o2775, 0, 0, 2, 0, 0, 0, 0, 0, 0)))
+    give_rights(fd, os.open(sys.argv[1], os.O_PATH))
     print(oct(os.fstat(fd).st_mode & 0o7777))
 """
-    assert said_by(code, nobody=True) == "0o705"
+    with TemporaryDirectory() as like:
+        os.chown(like, 0, 2)
+        os.chmod(like, 0o2775)
+        assert said_by(code, like, nobody=True) == "0o705"
+
+
+def access_list(*entries: tuple[int, int, int]) -> bytes:
+    """`system.posix_acl_access` of these: tag, rights, and whose (acl(5), linux/posix_acl_xattr.h)."""
+    return struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+
+
+def test_a_folder_with_an_access_list_opens_to_the_same_people_and_not_to_its_group(trees: Trees) -> None:
+    (trees.watched / "x").mkdir()
+    (trees.watched / "x/a.jpg").write_bytes(OLD)
+    nobody_in_general = 2**32 - 1
+    owner, group, mask, other = ((tag, rights, nobody_in_general) for tag, rights in ((1, 7), (4, 0), (16, 7), (32, 0)))
+    wanted = access_list(owner, (2, 7, 1234), group, mask, other)
+    os.setxattr(trees.watched / "x", "system.posix_acl_access", wanted)
+    mirrored(trees, "x/a.jpg")
+    assert os.getxattr(trees.output / "x", "system.posix_acl_access") == wanted
+
+
+@needs_root
+def test_where_the_output_tree_has_no_access_lists_the_group_has_no_rights(trees: Trees) -> None:
+    (trees.watched / "x").mkdir()
+    (trees.watched / "x/a.jpg").write_bytes(OLD)
+    entries = ((1, 7, 2**32 - 1), (2, 7, 1234), (4, 0, 2**32 - 1), (16, 7, 2**32 - 1), (32, 5, 2**32 - 1))
+    os.setxattr(trees.watched / "x", "system.posix_acl_access", access_list(*entries))
+    mounted = subprocess.run(["mount", "-t", "ramfs", "ramfs", trees.output], capture_output=True, check=False)
+    if mounted.returncode != 0:
+        pytest.skip(f"no ramfs can be mounted: {mounted.stderr.decode().strip()}")
+    try:
+        mirrored(trees, "x/a.jpg")
+        assert (trees.output / "x").stat().st_mode & 0o7777 == 0o705
+    finally:
+        subprocess.run(["umount", trees.output], check=True)
+
+
+def test_an_empty_folder_of_somebody_in_the_output_tree_keeps_its_rights(trees: Trees) -> None:
+    for tree, mode in ((trees.watched, 0o777), (trees.output, 0o700)):
+        (tree / "x").mkdir()
+        (tree / "x").chmod(mode)
+    (trees.watched / "x/a.jpg").write_bytes(OLD)
+    mirrored(trees, "x/a.jpg")
+    assert (trees.output / "x").stat().st_mode & 0o7777 == 0o700
 
 
 def test_a_hard_linked_or_read_only_original_is_mirrored(trees: Trees) -> None:

@@ -40,7 +40,12 @@ def make_tree(root: bytes, watched: Sequence[bytes], like: bytes) -> None:
         finally:
             os.close(parent_fd)
     try:
-        give_rights(fd, os.stat(like))
+        with Folder(like) as model:
+            pin = model.pin_folder(b"")
+            try:
+                give_rights(fd, pin)
+            finally:
+                os.close(pin)
     finally:
         os.close(fd)
 
