@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from io import BytesIO
 
 import pytest
@@ -79,6 +80,43 @@ def test_a_set_group_id_image_keeps_its_bit(started: Service) -> None:
 
     assert path.stat().st_mode & 0o7777 == 0o2755
     assert [p.name for p in path.parent.iterdir()] == ["odd.jpg"]
+
+
+def test_originals_are_kept_and_brought_back_and_an_output_tree_is_filled_within_the_unit(started: Service) -> None:
+    small = f"{MORE}/small"
+    mirrored = f'[[watch]]\npath = "{MORE}"\nsettle = "100ms"\nmode = "output"\noutput = "{small}"'
+    started.configure(PHOTOS, extra=f"[undo]\nlossless = true\n{mirrored}")
+    started.systemctl("restart")
+    data = images.jpeg(images.photo())
+    inside = {"x/a.jpg": data, "x/b.gif": b"GIF89a" + bytes(100)}  # a result, and a copy
+    started.machine.run("install", "-d", "-m", "2750", "-o", "1000", "-g", "1000", f"{MORE}/x")
+    kept, *originals = [
+        started.put(f"{PHOTOS}/a.jpg", data),
+        *(started.put(f"{MORE}/{name}", made) for name, made in inside.items()),
+    ]
+    before = [(path.read_bytes(), path.stat()) for path in (kept, *originals)]
+    for name in (f"{PHOTOS}/a.jpg", *(f"{MORE}/{name}" for name in inside)):
+        started.wait_for_file(name)
+
+    assert kept.stat().st_size < len(data)
+    assert started.path(f"{PHOTOS}/.imgoptd/undo").is_dir()  # a rename across folders, no copy
+    assert [(path.read_bytes(), path.stat()) for path in originals] == before[1:]
+    assert [fields(started.path(f"{small}/{name}").stat()) for name in inside] == [
+        fields(seen) for _, seen in before[1:]
+    ]
+    assert started.path(f"{small}/x/a.jpg").stat().st_size < len(data)
+    assert started.path(f"{small}/x/b.gif").read_bytes() == inside["x/b.gif"]
+    assert started.path(f"{small}/x").stat().st_mode & 0o7777 == 0o2750
+
+    started.control("restore", f"{PHOTOS}/a.jpg")
+    assert (kept.read_bytes(), fields(kept.stat())) == (data, fields(before[0][1]))
+    assert kept.stat().st_ino == before[0][1].st_ino
+    assert not [one for one in started.entries() if int(one["PRIORITY"]) <= 4]
+
+
+def fields(status: os.stat_result) -> tuple[int, int, int, int]:
+    """Owner, group, mode and time."""
+    return status.st_uid, status.st_gid, status.st_mode, status.st_mtime_ns
 
 
 def test_reload_puts_a_new_folder_in_force(started: Service) -> None:
