@@ -107,6 +107,9 @@ class StoreThread:
     async def has_outputs(self, root: bytes) -> bool:
         return await self._run(lambda: self._store.has_outputs(root))
 
+    async def trees(self) -> list[bytes]:
+        return await self._run(lambda: self._store.trees())
+
     async def is_result(self, sha256: str) -> bool:
         return await self._run(lambda: self._store.is_result(sha256))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import replace
 
 from imgoptd.config.schema import Config, Watch
@@ -18,7 +19,9 @@ def check_overlaps(config: Config) -> Config:
     for watch in config.watches:
         if watch.output:
             _check_output(config, watch)
-    return replace(config, watches=tuple(_with_trees(watch, config) for watch in config.watches))
+    trees = {watch.output for watch in config.watches if watch.output}
+    watches = (replace(watch, trees_inside=trees_inside(watch.path, trees)) for watch in config.watches)
+    return replace(config, watches=tuple(watches))
 
 
 def _check_watches(config: Config, watch: Watch, other: Watch) -> None:
@@ -55,13 +58,14 @@ def _check_output(config: Config, watch: Watch) -> None:
         raise _error(config, watch, "output", what, "name a folder beside the watched ones, or inside of one")
 
 
-def _with_trees(watch: Watch, config: Config) -> Watch:
-    trees = set()
-    for output in {other.output for other in config.watches if other.output}:
-        for inner, outer in ((output, watch.path), (_real(output), _real(watch.path))):
-            if _lies_in(inner, outer):
-                trees.add(inner[len(outer) :].lstrip(b"/"))
-    return replace(watch, trees_inside=tuple(sorted(trees)))
+def trees_inside(watched: bytes, trees: Iterable[bytes]) -> tuple[bytes, ...]:
+    """Those of the output trees that lie in the watched folder: their paths below it. Symbolic links are followed."""
+    found = set()
+    for tree in trees:
+        for inner, outer in ((tree, watched), (_real(tree), _real(watched))):
+            if _lies_in(inner, outer) and inner != outer:
+                found.add(inner[len(outer) :].lstrip(b"/"))
+    return tuple(sorted(found))
 
 
 def _lies_in(inner: bytes, outer: bytes) -> bool:

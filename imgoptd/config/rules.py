@@ -101,8 +101,9 @@ class PathRules:
         self._include = None if "*" in wanted else _Matcher(_labelled(wanted))
 
     @classmethod
-    def of(cls, watch: Watch) -> PathRules:
-        return cls(watch.include, watch.exclude, watch.recursive, watch.trees_inside)
+    def of(cls, watch: Watch, former_trees: Iterable[bytes] = ()) -> PathRules:
+        """`former_trees`: paths below the folder where trees lay that the configuration does not name any more."""
+        return cls(watch.include, watch.exclude, watch.recursive, {*watch.trees_inside, *former_trees})
 
     def ignores(self, path: bytes) -> str | None:
         """Why the file is not looked at (the pattern that excludes it, and whose it is), or None if it is."""

@@ -16,6 +16,7 @@ from imgoptd.adapters.beneath import Folder, KernelTooOld
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.watcher import Trouble, Watcher, WatchError
+from imgoptd.config.overlaps import trees_inside
 from imgoptd.config.rules import PathRules
 from imgoptd.config.schema import Watch
 from imgoptd.core import events as e
@@ -149,9 +150,18 @@ class Folders:
                 continue
             if known is not None:
                 await self._drop(known)
-            self._roots[path] = Watched(watch, PathRules.of(watch))
+            self._roots[path] = Watched(watch, PathRules.of(watch, await self._former_trees(watch)))
             self._post(e.FolderLost(path, ""))  # what is heard while it is armed waits for the folder to be held
             await self._arm(self._roots[path], first=True)
+
+    async def _former_trees(self, watch: Watch) -> tuple[bytes, ...]:
+        """With an output tree, what stands in an earlier one is not mirrored in its turn: each change of trees would
+        double them. In place there is no harm in looking at it.
+        """
+        if not watch.output:
+            return ()
+        trees = await patiently(self._store.trees, self._log)
+        return await self._in_thread(partial(trees_inside, watch.path, trees))
 
     def close(self) -> None:
         """End the scans under way."""

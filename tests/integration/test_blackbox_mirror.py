@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -174,3 +175,21 @@ def test_another_output_tree_is_filled_anew_and_the_old_one_stays(daemon: Daemon
     assert (second / "b.gif").read_bytes() == small(daemon, "b.gif").read_bytes() == GIF
     assert (second / "a.jpg").stat().st_size == small(daemon, "a.jpg").stat().st_size
     assert (daemon.watched / "a.jpg").read_bytes() == JPEG
+
+
+def filled(tree: Path) -> bool:
+    return len(beneath(tree)) == 2
+
+
+def test_an_earlier_tree_in_the_watched_folder_is_not_mirrored_into_the_next(daemon: Daemon) -> None:
+    daemon.write_config(watch=mirroring(daemon.watched / "one"))
+    daemon.start()
+    paths = drop(daemon.watched, {"a.jpg": JPEG, "b.gif": GIF})
+    daemon.wait_done(paths)
+    for tree in ("two", "one", "three"):
+        daemon.write_config(watch=mirroring(daemon.watched / tree))
+        assert daemon.ctl("reload").status == 0
+        eventually(partial(filled, daemon.watched / tree), what=f"{tree} is filled")
+        daemon.wait_done(paths)
+    assert "output tree" in daemon.why(daemon.watched / "one/a.jpg")["detail"]
+    assert len(beneath(daemon.watched)) == 2 + 3 * 2
