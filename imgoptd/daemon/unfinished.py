@@ -16,7 +16,7 @@ from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.model import FileRef, Intent, Kept
+from imgoptd.core.model import FileRecord, FileRef, Intent, Kept
 from imgoptd.core.recovery import records_after, records_after_restore
 from imgoptd.core.text import show_path
 from imgoptd.daemon.outputs import Outputs
@@ -96,11 +96,8 @@ class Unfinished:
         recovery = await self._in_thread(partial(self._recover, folder, intent))
         if not recovery.settled:
             return recovery.sentence
-        known = await self._store.file(ref)
-        records = records_after(
-            intent, known, recovery.finished, recovery.identity, recovery.sentence, profile, recovery.kept
-        )
-        if trouble := await self._commit(records):
+        found = recovery.finished, recovery.identity, recovery.sentence, profile, recovery.kept
+        if trouble := await self._close(ref, lambda known: records_after(intent, known, *found)):
             return trouble  # to put the names right once more does no harm
         del self._replaces[ref]
         if recovery.kept is not None:
@@ -114,19 +111,18 @@ class Unfinished:
         recovery = await self._in_thread(partial(undo.recover_restore, folder, kept, self._state_dir))
         if not recovery.settled:
             return recovery.sentence
-        known = await self._store.file(ref)
-        records = records_after_restore(kept, known, recovery.still_kept, recovery.identity, recovery.sentence)
-        if trouble := await self._commit(records):
+        found = recovery.still_kept, recovery.identity, recovery.sentence
+        if trouble := await self._close(ref, lambda known: records_after_restore(kept, known, *found)):
             return trouble
         del self._restores[ref]
         if not recovery.still_kept:
             self._post(e.UndoChanged(-1, -kept.identity.size))
         return ""
 
-    async def _commit(self, records: Sequence[c.Record]) -> str:
-        """Empty when it is done; else why not."""
+    async def _close(self, ref: FileRef, records: Callable[[FileRecord | None], Sequence[c.Record]]) -> str:
+        """Make durable what follows for the file, given its row. Empty when it is done; else why not."""
         try:
-            await self._store.commit(records)
+            await self._store.commit(records(await self._store.file(ref)))
         except StoreError as error:
             return str(error)
         return ""

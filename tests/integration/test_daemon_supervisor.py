@@ -47,9 +47,14 @@ class FirstAsksLong(Between):
 
 
 class Full(Between):
-    """Nothing can be written while `full`."""
+    """Nothing can be written while `full`, and no row be read while `unreadable`."""
 
-    full = False
+    full = unreadable = False
+
+    async def file(self, ref: FileRef) -> FileRecord | None:
+        if self.unreadable:
+            raise StoreError("the store cannot be read: disk I/O error")
+        return await self._store.file(ref)
 
     async def commit(self, records: Sequence[c.Record]) -> None:
         if self.full:
@@ -188,7 +193,9 @@ def test_a_replace_whose_end_cannot_be_stored_is_put_right_again_later(places: t
             looked = await bench.look(b"a.jpg")
             assert looked.look.kind is FileKind.UNREADABLE
             assert "disk is full" in looked.look.detail and "disk is full" in bench.said()
-            bench.store.full = False
+            bench.store.full, bench.store.unreadable = False, True
+            assert "disk I/O error" in (await bench.look(b"a.jpg")).look.detail
+            bench.store.unreadable = False
             assert await bench.store.intents() == [intent]
             assert (await bench.look(b"a.jpg")).look.kind is FileKind.REGULAR
             assert await bench.store.intents() == []
