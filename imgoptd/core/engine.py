@@ -126,9 +126,9 @@ class Engine:
 
     def drained(self) -> bool:
         """Draining, and nothing runs or is being put in place any more."""
-        replacing = any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
-        busy = self.fleet.running_jobs() or self.restores.under_way or replacing
-        return self.dispatcher.draining and not busy
+        if not self.dispatcher.draining or self.fleet.running_jobs() or self.restores.under_way:
+            return False  # the usual answer, asked for after each turn: without a look at every job
+        return not any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
 
     def _next_sense_s(self, now_s: float) -> float | None:
         """When the sensors are to be read next; None while there is nothing to decide by them."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import MAX_KILLS, QUICK_DEATH_PAUSE_S, QUICK_DEATHS, START_TIMEOUT_S
+from imgoptd.core.job import Job
 from imgoptd.core.model import Domain, FileRef, JobState
 from tests.unit.disk import ALICE, Content
 from tests.unit.world import ROOT, World
@@ -257,6 +260,17 @@ def test_a_replace_under_way_is_waited_for() -> None:
     world.turn()
     assert world.engine.drained()
     assert world.state(A) == (JobState.DONE, "optimized")
+
+
+class NotLookedThrough(dict[FileRef, Job]):
+    def values(self) -> NoReturn:
+        raise AssertionError("every job is looked at")
+
+
+def test_that_nothing_is_to_be_drained_is_told_without_a_look_at_every_job() -> None:
+    world, _ = two_in_one_worker("photo")
+    world.engine.jobs.by_ref = NotLookedThrough(world.engine.jobs.by_ref)
+    assert not world.engine.drained()
 
 
 def test_a_drain_that_waits_for_a_long_job_does_not_turn_without_pause() -> None:
