@@ -37,7 +37,6 @@ LOOKS_AT_ONCE = 128
 """Looks done in one go by a thread."""
 
 _LOST = Failure(FailureKind.TRANSIENT, "internal", "its open files were lost; please report it")
-
 T = TypeVar("T")
 
 
@@ -182,8 +181,10 @@ class Supervisor:
         try:
             folders = self._folders
             folder = folders.outputs.held(command.output) if command.output else folders.held(command.ref.root)
-        except swap.Refused:
-            return  # it is lost, which ends the question
+        except swap.Refused as refused:
+            # If it is lost for good this question is forgotten. It may be back at once: no answer would be waited for.
+            self._post(e.FolderProbed(place, refused.failure, shown=True))
+            return
         dev = 0 if command.output else place.dev
         found = await self._in_thread(partial(probe_folder, folder, path, dev, command.need_bytes))
         self._post(e.FolderProbed(place, found.failure, found.shown))

@@ -15,7 +15,7 @@ from imgoptd.adapters.store import StoreError
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.model import FileKind, FileRecord, FileRef, Identity, Intent, JobState
+from imgoptd.core.model import FileKind, FileRecord, FileRef, Identity, Intent, JobState, Place
 from tests.integration.pooling import open_descriptors
 from tests.integration.supervising import supervised
 
@@ -137,6 +137,22 @@ def test_a_prepare_without_its_job_is_a_failure_of_that_file_alone(places: tuple
             bench.supervisor.perform([c.Prepare(FileRef(bench.root, b"never opened"), 1)])
             failed = await bench.until(e.ReplaceFailed)
             assert failed.failure.reason == "internal"
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize("output", [b"", b"/srv/small"], ids=["the folder", "its output tree"])
+def test_a_disk_that_is_out_of_reach_when_it_is_tried_is_answered_for(
+    places: tuple[Path, Path], output: bytes
+) -> None:
+    async def test() -> None:
+        async with supervised(*places) as bench:
+            await bench.folders.apply([])
+            place = Place(bench.root, 1)
+            bench.supervisor.perform([c.ProbeFolder(place, FileRef(bench.root, b"a.jpg"), 0, output)])
+            probed = await bench.until(e.FolderProbed)
+            assert probed.place == place
+            assert probed.failure is not None and probed.failure.reason == "folder-lost"
 
     asyncio.run(test())
 
