@@ -37,6 +37,9 @@ def _run_and_heal(config: Config, log: Log, once: bool) -> int:
         try:
             return asyncio.run(_run(service))
         except StoreDamaged as damage:
+            if service.stopping:
+                log.say("store-damaged", f"{damage}; this is done at the next start", 2)
+                return 1 if once else 0
             config = service.config
             quick = quick + 1 if time.monotonic() - began_s < QUICK_S else 1
             if quick > QUICK_DAMAGES_MOST:

@@ -8,6 +8,7 @@ import signal
 import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from typing import Any
 
 from imgoptd.adapters import notify
@@ -69,13 +70,21 @@ class Service:
         self._pinged_s = self._status_s = 0.0
         self._edge = ThreadPoolExecutor(EDGE_THREADS, thread_name_prefix="edge")
         self._watcher: Watcher | None = None
+        self._stopping: Stopping | None = None
         self._company: list[asyncio.Task[None]] = []
         """What is done beside the turns."""
+        self._at_last = ExitStack()
+        """What must wait until no thread is at work any more: descriptors are closed then."""
 
     @property
     def config(self) -> Config:
         """The one in force."""
         return self._config
+
+    @property
+    def stopping(self) -> bool:
+        """It was told to end, or has nothing left to do."""
+        return self._stopping is not None and self._stopping.asked > 0
 
     async def run(self) -> int:
         """Raises StoreError, ControlSocketError before anything was started, and StoreDamaged at any time.
@@ -93,6 +102,7 @@ class Service:
         finally:
             await store.close()
             self._edge.shutdown(cancel_futures=True)
+            self._at_last.close()
 
     async def _run(self, store: StoreThread) -> int:
         loop = asyncio.get_running_loop()
@@ -102,7 +112,8 @@ class Service:
         give_up_s = ONCE_GIVES_UP_S if self._once else None
         turns = Loop(self._engine, store, self._perform, self._after_turn, self._store_failed, give_up_s)
         self._turns = turns
-        self._stopping = Stopping(turns, self._engine, self._log, lambda: self._config.daemon.stop_timeout_s)
+        stopping = Stopping(turns, self._engine, self._log, lambda: self._config.daemon.stop_timeout_s)
+        self._stopping = stopping
         self._store = store
         self._pool = Pool(
             turns.post,
@@ -126,13 +137,12 @@ class Service:
                 if not self._once:
                     await control.start()
                 self._pool.open()
-                self._take_signals()
+                self._take_signals(stopping)
                 # Turns are made meanwhile: a large or slow folder must not keep us from hearing that we are to stop.
                 self._accompany(self._live(store))
-                await turns.run(self._finished, self._ping_every_s)
+                await turns.run(lambda: self._finished(stopping), self._ping_every_s)
             finally:
                 await self._end(control)
-        self._supervisor.close()
         self._log.say("stop", goodbye(self._engine), 5)
         if not self._once:
             return 0
@@ -171,18 +181,10 @@ class Service:
             log=self._log, state_dir=state_dir, keep_s=self._config.undo.keep_s,
         )  # fmt: skip
         self._supervisor = Supervisor(
-            post,
-            tasks,
-            self._edge,
-            store=store,
-            pool=self._pool,
-            folders=self._folders,
-            log=self._log,
-            sensors=self._sensors,
-            spool_dir=state_dir,
-            unfinished=self._unfinished,
-            undo=self._undo,
-        )
+            post, tasks, self._edge, store=store, pool=self._pool, folders=self._folders, log=self._log,
+            sensors=self._sensors, spool_dir=state_dir, unfinished=self._unfinished, undo=self._undo,
+        )  # fmt: skip
+        self._at_last.callback(self._supervisor.close)
         self._backend = Backend(
             self._engine,
             store,
@@ -256,19 +258,19 @@ class Service:
         # Alive and waiting for a reason: being restarted would make no room. A commit that hangs sends no such sign.
         notify.watchdog()
 
-    def _finished(self) -> bool:
+    def _finished(self, stopping: Stopping) -> bool:
         if self._engine.drained():
             return True
-        if self._once and self._begun and not self._stopping.asked and self._engine.at_rest():
-            self._stopping.at_rest()
+        if self._once and self._begun and not stopping.asked and self._engine.at_rest():
+            stopping.at_rest()
         return False
 
     # ---- signals ----------------------------------------------------------------------------------------------------
 
-    def _take_signals(self) -> None:
+    def _take_signals(self, stopping: Stopping) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stopping.asked_for)
+            loop.add_signal_handler(number, stopping.asked_for)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
 
     def _hang_up(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from pathlib import Path
+from signal import SIGTERM
 
 import pytest
 
@@ -16,6 +17,7 @@ from tests.checker import snapshot
 from tests.harness import Daemon, drop, eventually, unique
 
 JPEG = images.jpegs()["baseline.jpg"]
+SLOW = images.png(images.photo(2400, 1800))
 ROWS = 20_000
 """More than the daemon's connection keeps in memory."""
 
@@ -42,25 +44,36 @@ def blot_the_middle(database: Path) -> None:
         file.write(b"\xa5" * (size // 4))
 
 
+def has_met_it(daemon: Daemon) -> bool:
+    for number in range(0, ROWS, 500):
+        daemon.ctl("why", daemon.watched / f"{number:06}.jpg")
+    return "set aside and rebuilt" in daemon.read_log()
+
+
+def nameless_files(pid: int) -> list[str]:
+    """Open files of the process that have no name, in folders that have one."""
+    folder = Path(f"/proc/{pid}/fd")
+    targets = [os.readlink(folder / fd) for fd in os.listdir(folder)]
+    return [target for target in targets if target.startswith("/") and "/#" in target]
+
+
 def test_a_store_that_is_damaged_under_the_running_daemon_is_rebuilt_and_the_work_goes_on() -> None:
     with Daemon() as daemon:
         fill_store(daemon)
         daemon.start()
         assert daemon.process is not None
         daemon.wait_done(drop(daemon.watched, {"a.jpg": JPEG}))
+        slow = drop(daemon.watched, {"slow.png": SLOW})[0]
+        eventually(lambda: daemon.why(slow)["state"] == "active", what="a worker has it")
         blot_the_middle(daemon.base / "state" / "store.sqlite")
-
-        def has_met_it() -> bool:
-            for number in range(0, ROWS, 500):
-                daemon.ctl("why", daemon.watched / f"{number:06}.jpg")
-            return "set aside and rebuilt" in daemon.read_log()
-
-        eventually(has_met_it, what="the damage is met")
+        eventually(lambda: has_met_it(daemon), what="the damage is met")
         eventually(lambda: "it was set aside as" in daemon.read_log(), what="the store is rebuilt")
         eventually(daemon.answers, what="it answers again")
         eventually(lambda: daemon.read_log().count("ready: ") == 2, what="it is ready again")
         daemon.wait_done(drop(daemon.watched, {"b.jpg": unique(JPEG, "b")}))
+        daemon.wait_done([slow])
         assert daemon.process.poll() is None, "it is the same process"
+        assert nameless_files(daemon.process.pid) == [], "the result that was not finished holds no room"
         assert daemon.stop() == 0
         daemon.start()
         assert daemon.read_log().count("it was set aside as") == 1
@@ -85,6 +98,22 @@ def test_a_store_that_is_removed_under_the_running_daemon_is_put_back_with_all_i
         daemon.kill()
         daemon.start()
         assert [daemon.why(path)["reason"] for path in (known, other)] == ["optimized", "optimized"]
+
+
+def test_a_daemon_that_was_told_to_stop_stops_although_its_store_is_damaged() -> None:
+    with Daemon() as daemon:
+        fill_store(daemon)
+        daemon.start()
+        slow = drop(daemon.watched, {"slow.png": SLOW})[0]
+        eventually(lambda: daemon.why(slow)["state"] == "active", what="a worker has it")
+        daemon.signal(SIGTERM)
+        blot_the_middle(daemon.base / "state" / "store.sqlite")
+        eventually(lambda: has_met_it(daemon), what="the damage is met")
+        assert daemon.ended() == 0
+        assert "this is done at the next start" in daemon.read_log()
+        daemon.start()
+        daemon.wait_done([slow])
+        assert daemon.read_log().count("it was set aside as") == 1
 
 
 def test_with_existing_files_left_alone_those_of_lost_rows_are_left_alone_and_the_queued_ones_are_done() -> None:

@@ -142,9 +142,7 @@ def test_a_prepare_without_its_job_is_a_failure_of_that_file_alone(places: tuple
 
 
 @pytest.mark.parametrize("output", [b"", b"/srv/small"], ids=["the folder", "its output tree"])
-def test_a_disk_that_is_out_of_reach_when_it_is_tried_is_answered_for(
-    places: tuple[Path, Path], output: bytes
-) -> None:
+def test_a_disk_that_is_out_of_reach_when_it_is_tried_is_answered_for(places: tuple[Path, Path], output: bytes) -> None:
     async def test() -> None:
         async with supervised(*places) as bench:
             await bench.folders.apply([])
