@@ -31,6 +31,8 @@ STOOD = 256
 PAUSE_S = 0.02
 REST_MOST_S = 10.0
 """A folder whose events go on being lost is scanned half of the time at most, and rests no longer than this."""
+UNLISTED_S, UNLISTED_MOST_S = 5.0, 60.0
+"""Until a folder that is held but cannot be listed (no descriptors left, say) is tried again; doubled each time."""
 SAY_AGAIN_S = 60.0
 """Events lost once more within this time are counted, not said."""
 UNREAD_MOST = 1000
@@ -136,7 +138,7 @@ class Scans:
         root = known.watch.path
         if regular:
             await self._renew(root)
-        complete, took_s, told = True, 0.0, not regular
+        complete, took_s, told, unlisted_s = True, 0.0, not regular, UNLISTED_S
         while True:
             known.again = False
             began_s = time.monotonic()
@@ -144,14 +146,20 @@ class Scans:
             terms = self._terms(known, known.baseline_ns, regular=regular)
             complete = await self._pass(known, folder, b"", HintKind.FOUND, terms, unread)
             if complete:
-                known.unread = unread
+                known.unread, known.unlisted = unread, False
             took_s = time.monotonic() - began_s
-            if not known.again or known.folder is not folder:
+            if known.folder is not folder or not (known.again or (self._patient and not complete)):
                 break
-            regular = False
-            await asyncio.sleep(min(took_s, REST_MOST_S))
+            if complete:
+                await asyncio.sleep(min(took_s, REST_MOST_S))
+            else:  # held and watched, but not listed: nothing else would ask for what stands there
+                await asyncio.sleep(unlisted_s)
+                unlisted_s = min(UNLISTED_MOST_S, unlisted_s * 2)
+            regular = regular and not known.again
         if complete:
             known.baseline_ns = None
+        elif known.folder is folder:
+            known.trouble = f"{show_path(root)} cannot be listed"
         known.rescan = ""
         known.next_scan_s = next_s(time.monotonic(), took_s)
         if told:
@@ -176,8 +184,9 @@ class Scans:
         def failed(path: bytes, error: OSError) -> None:
             nonlocal complete
             complete = complete and path != start
-            if path not in known.unread and path not in unread:
+            if path not in known.unread and path not in unread and (path or not known.unlisted):
                 self._say_unreadable(root, path, error)
+            known.unlisted = known.unlisted or not path
             if path and len(unread) < UNREAD_MOST:
                 unread[path] = known.unread.get(path, terms.baseline_ns)
 

@@ -36,6 +36,8 @@ class Watched:
     """When it is scanned for no particular reason (monotonic); None: not before a scan has ended."""
     unread: dict[bytes, int | None] = field(default_factory=dict)
     """Folders in it that could not be read, with the `baseline_ns` that held then."""
+    unlisted: bool = False
+    """It could not be listed itself when it was last tried, and that was said."""
     said_s: float | None = None
     """When it was last said that events were lost."""
     unsaid: int = 0

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable
+import resource
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from imgoptd.core import events as e
 from imgoptd.core import rescan
 from imgoptd.core.commands import AppendStep, SaveFile
 from imgoptd.core.model import FileRecord, FileRef, HintKind, Identity, JobState
+from imgoptd.daemon import scans
 from imgoptd.daemon.scans import Scans
 from imgoptd.daemon.watched import Watched
 from tests.deep import deep
@@ -34,6 +36,7 @@ class Stand:
         edge: ThreadPoolExecutor,
         store: StoreThread,
         watcher: Watcher | None,
+        patient: bool,
     ) -> None:
         watch = Watch(os.fsencode(root))
         self.root = root
@@ -49,7 +52,7 @@ class Stand:
             log=Log("text", stderr_fd=self.log_fd),
             watcher=watcher,
             has_room=lambda: True,
-            patient=True,
+            patient=patient,
         )
 
     async def scan(self, *, regular: bool = False) -> list[bytes]:
@@ -75,12 +78,14 @@ class Stand:
 
 
 @asynccontextmanager
-async def standing(root: Path, state: Path, watcher: Watcher | None = None) -> AsyncIterator[Stand]:
+async def standing(
+    root: Path, state: Path, watcher: Watcher | None = None, *, patient: bool = True
+) -> AsyncIterator[Stand]:
     store = await StoreThread.open(state)
     edge = ThreadPoolExecutor(2)
     try:
         async with asyncio.TaskGroup() as tasks:
-            stand = Stand(root, tasks, edge, store, watcher)
+            stand = Stand(root, tasks, edge, store, watcher, patient)
             yield stand
             stand.scans.close()
         os.close(stand.log_fd)
@@ -175,6 +180,58 @@ def test_events_lost_while_a_scan_runs_ask_for_another_pass_and_are_said_once(ro
             ]
             assert stand.said().count("events were lost") == 1
             assert stand.known.rescan == ""
+
+    asyncio.run(main())
+
+
+@contextmanager
+def no_descriptors_left() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    least = os.open("/", os.O_RDONLY)
+    os.close(least)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (least, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_folder_that_cannot_be_listed_just_now_is_scanned_as_soon_as_it_can(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    monkeypatch.setattr(scans, "UNLISTED_S", 0.01)
+
+    async def main() -> None:
+        plant(root, "came while we were down")
+        async with standing(root, tmp_path / "state") as stand:
+            stand.known.baseline_ns = (root / "came while we were down").stat().st_ctime_ns + 1 if first else None
+            await stand.store.known(stand.known.watch.path, b"", 1)  # what the store opens it has open now
+            with no_descriptors_left():
+                stand.scans.whole(stand.known, "for a test")
+                await eventually(lambda: "Too many open files" in stand.said())
+                await asyncio.sleep(0.05)  # it is tried a few times
+            assert stand.said().count("Too many open files") == 1
+            assert stand.known.scan is not None
+            await stand.known.scan
+            told = [event for event in stand.events if isinstance(event, e.Hinted | e.StoodBefore)]
+            assert [type(event) for event in told] == [e.StoodBefore if first else e.Hinted]
+            assert stand.events[-1] == e.ScanFinished(stand.known.watch.path, True)
+            assert stand.known.trouble == ""
+
+    asyncio.run(main())
+
+
+def test_a_run_of_its_own_does_not_wait_for_a_folder_that_cannot_be_listed_but_says_so(
+    root: Path, tmp_path: Path
+) -> None:
+    async def main() -> None:
+        async with standing(root, tmp_path / "state", patient=False) as stand:
+            await stand.store.known(stand.known.watch.path, b"", 1)
+            with no_descriptors_left():
+                await stand.scan()
+            assert stand.events[-1] == e.ScanFinished(stand.known.watch.path, False)
+            assert "cannot be listed" in stand.known.trouble, "its exit status is not that of a run that did all"
 
     asyncio.run(main())
 
