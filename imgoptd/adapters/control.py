@@ -106,8 +106,8 @@ class Backend(Protocol):
     async def wait(self, paths: Sequence[bytes], timeout_s: float | None) -> list[dict[str, Any]]:
         """Return {path, state, reason, detail, finished} of each, in order, once all are finished or the time is over.
 
-        Finished: done, skipped, quarantined, held or deferred, as the file stands now. Raises NotWatched at once. It is
-        cancelled when the client goes away.
+        Finished: done, skipped, quarantined, held or deferred, as the file stands now. Raises NotWatched, also when a
+        folder is watched no longer while it waits. It is cancelled when the client goes away.
         """
 
     def qshape(self) -> dict[str, Any]:

@@ -66,16 +66,18 @@ class Files:
 
     async def wait(self, paths: Sequence[bytes], timeout_s: float | None) -> list[dict[str, Any]]:
         answers: dict[int, dict[str, Any]] = {}
-        waiting = {index: (self.watched(path), path) for index, path in enumerate(paths)}
+        waiting = dict(enumerate(paths))
         deadline_s = None if timeout_s is None else time.monotonic() + timeout_s
         turned = asyncio.Event()
         self._waiting.add(turned)
         try:
             while True:
                 turned.clear()
-                for index, answer in zip(waiting, await self._answers(list(waiting.values())), strict=True):
+                # Asked for each time: of a folder that is watched no longer nothing more comes.
+                files = [(self.watched(path), path) for path in waiting.values()]
+                for index, answer in zip(waiting, await self._answers(files), strict=True):
                     answers[index] = answer
-                waiting = {index: one for index, one in waiting.items() if not answers[index]["finished"]}
+                waiting = {index: path for index, path in waiting.items() if not answers[index]["finished"]}
                 left_s = WAIT_LOOK_S if deadline_s is None else min(WAIT_LOOK_S, deadline_s - time.monotonic())
                 if left_s <= 0 or not waiting:
                     return [answers[index] for index in range(len(paths))]

@@ -102,7 +102,8 @@ class Folders:
 
     def ignored(self, ref: FileRef) -> str | None:
         """Why the rules leave the file alone, or None."""
-        return self._roots[ref.root].rules.ignores(ref.path)
+        known = self._roots.get(ref.root)
+        return known.rules.ignores(ref.path) if known is not None else "its folder is watched no longer"
 
     def troubles(self) -> dict[bytes, str]:
         """What keeps each from being watched, or its results from being put into its output tree."""

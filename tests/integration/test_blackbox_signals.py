@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -89,6 +90,22 @@ def test_sighup_watches_a_folder_that_the_config_adds() -> None:
         [path] = drop(more, {"a.jpg": images.jpegs()["baseline.jpg"]})
         daemon.wait_done([path])
         assert daemon.why(path)["state"] == "done"
+
+
+def test_who_waits_for_a_file_of_a_folder_that_is_watched_no_longer_is_told_so() -> None:
+    with Daemon() as daemon, ThreadPoolExecutor() as threads:
+        more = daemon.base / "more"
+        more.mkdir()
+        daemon.write_config(more=f'[[watch]]\npath = "{more}"')
+        daemon.start()
+        waiting = threads.submit(daemon.wait, [more / "never came.jpg"], timeout_s=20)
+        time.sleep(0.5)  # if it were too short the test would see less, not fail
+        daemon.write_config()
+        daemon.signal(signal.SIGHUP)
+        answer = waiting.result()
+        assert answer.status == 2
+        assert "lies in no watched folder" in answer.err
+        assert "error" not in daemon.read_log()
 
 
 def test_a_folder_watched_in_another_way_over_a_reload_loses_and_defers_nothing() -> None:
