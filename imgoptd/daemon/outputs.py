@@ -30,6 +30,8 @@ class _Tree:
     folder: Folder | None = None
     """Let go of, never closed: a thread may still be using it."""
     trouble: str = ""
+    was_held: bool = False
+    """In this run: it is not missing because its parent or the watched folder was."""
 
 
 class Outputs:
@@ -77,7 +79,7 @@ class Outputs:
         for root, tree in list(self._trees.items()):
             if tree.folder is not None and await self._in_thread(partial(_is_there, root, self._watched, tree.folder)):
                 continue
-            await self._hold(root, may_make=False)
+            await self._hold(root, may_make=not tree.was_held)
 
     async def _hold(self, root: bytes, *, may_make: bool) -> None:
         """Where something was put into a tree before, it is neither missing nor empty unless its disk is not mounted:
@@ -94,6 +96,7 @@ class Outputs:
             sentence = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             self._lost(root, tree, f"output folder {show_path(root)}: {sentence}")
             return
+        tree.was_held = True
         if tree.trouble:
             tree.trouble = ""
             self._log.say(

@@ -78,6 +78,18 @@ def _unimprovable() -> bytes:
         return path.read_bytes()
 
 
+def test_a_tree_is_made_as_soon_as_the_folder_is_there_that_it_is_to_be_like(daemon: Daemon) -> None:
+    daemon.watched.rmdir()
+    daemon.start()
+    eventually(lambda: "output folder" in daemon.read_log(), what="the tree cannot be made")
+    daemon.watched.mkdir(0o750)
+    eventually(lambda: daemon.status()["folders"][0]["trouble"] == "", what="both are there")
+    [path] = drop(daemon.watched, {"a.jpg": JPEG})
+    daemon.wait_done([path])
+    assert small(daemon, "a.jpg").stat().st_size < len(JPEG)
+    assert small(daemon).stat().st_mode & 0o777 == 0o750
+
+
 def test_a_changed_original_has_its_output_replaced_and_a_touched_one_is_left_at_that(daemon: Daemon) -> None:
     daemon.start()
     [path] = drop(daemon.watched, {"a.jpg": JPEG})
