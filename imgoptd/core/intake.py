@@ -182,10 +182,11 @@ class Intake:
 
     def looked(self, turn: Turn, event: e.Looked) -> None:
         candidate = self.settler.candidates.get(event.ref)
+        if candidate is not None and candidate.due_s is not None:
+            return  # asked for by an earlier candidate that was dropped meanwhile: this one's look is still to come
         if candidate is not None and event.look.kind is FileKind.UNREADABLE and event.ref.root in self.withheld:
-            # The folder was lost under the look, or is lost still: a late answer says nothing of the file.
-            if candidate.due_s is None:
-                self.withheld[event.ref.root].add(event.ref)
+            # The folder was lost under the look, or is lost still: the answer says nothing of the file.
+            self.withheld[event.ref.root].add(event.ref)
             return
         if candidate is not None:
             if self.settler.overtaken(event.ref, event.look, turn.now_s):

@@ -8,7 +8,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, HintKind, JobState
 from tests.unit.disk import Content
-from tests.unit.world import ROOT, World
+from tests.unit.world import ROOT, World, folder
 
 A = FileRef(ROOT, b"a.jpg")
 PHOTO, OTHER = Content("photo"), Content("other")
@@ -37,6 +37,19 @@ def test_a_file_that_is_made_anew_while_a_look_finds_it_gone_is_worked_on() -> N
     world = World()
     world.hint(A, HintKind.CREATED)
     looked = answer_later(world)
+    world.drop(A, PHOTO)
+    world.post(looked)
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+def test_a_look_that_was_asked_for_before_a_folder_was_given_up_says_nothing_after_it_is_watched_again() -> None:
+    world = World()
+    world.hint(A, HintKind.CREATED)
+    looked = answer_later(world)
+    world.configure(folders=(folder(b"/srv/other"),))
+    world.turn()
+    world.configure(folders=(folder(),))
     world.drop(A, PHOTO)
     world.post(looked)
     world.run()
