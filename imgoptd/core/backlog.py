@@ -13,6 +13,8 @@ from imgoptd.core.model import Domain, Place
 
 READY_WINDOW = 1024
 """With this many probed jobs waiting in a domain, jobs come before further probes of bulk files."""
+FRESH_WINDOW = 64
+"""The same of fresh drops: they are done as they came, so that to know more of them changes nothing."""
 BACKFILL_LOOK = 32
 """How many jobs behind one that does not fit the memory are tried instead of it."""
 
@@ -63,6 +65,7 @@ class _Lane:
         self.ready = _Queue()
         self.bytes = 0
         self.ready_cpu_s = 0.0
+        self.ready_fresh = 0
         self.shut = shut
 
     @property
@@ -75,14 +78,17 @@ class _Lane:
     def count(self, job: Job, sign: int) -> None:
         self.bytes += sign * job.record.identity.size
         if job.stage is Stage.READY:
+            self.ready_fresh += sign * job.record.fresh
             # Sums of floats drift: never below nothing.
             self.ready_cpu_s = max(0.0, self.ready_cpu_s + sign * job.estimate.cpu_s)
 
     def next_probe(self) -> Job | None:
         job = self.probes.head()
-        if job and len(self.ready.members) >= READY_WINDOW and not job.record.fresh:
+        if job is None:
             return None
-        return job
+        fresh = job.record.fresh
+        enough = self.ready_fresh >= FRESH_WINDOW if fresh else len(self.ready.members) >= READY_WINDOW
+        return None if enough else job
 
 
 class Backlog:

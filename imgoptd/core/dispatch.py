@@ -16,6 +16,8 @@ from imgoptd.core.turn import Turn
 NEEDS_MEMORY = "needs-memory"
 PROBE_CPU_S = 0.002
 """Taken for one waiting probe in the backlog's CPU seconds."""
+PROBES_IN_A_ROW = 64
+"""Probes a worker is given between two jobs, if a job waits: the first job after a start does not wait for them all."""
 CONSTRAINED_S = 10.0
 """How long smaller jobs may pass one that waits for memory; then room is kept for it."""
 DOMAIN_TURN_S = 10.0
@@ -90,13 +92,17 @@ class Dispatcher:
             self._blocked = None
         for worker in self._takers():
             while worker.available and not self._should_yield(worker, turn.now_s):
-                if self._give_probe(turn, worker):
+                jobs_turn = self._is_jobs_turn(worker)
+                if not jobs_turn and self._give_probe(turn, worker):
                     continue
                 job, waits = self._pick(turn, worker)
                 blocked = blocked or waits
-                if job is None:
+                if job is not None:
+                    self._send(turn, worker, job)
+                elif jobs_turn and not worker.tasks:
+                    worker.probes_in_a_row = 0  # no job can start now, and probes need no room
+                else:
                     break
-                self._send(turn, worker, job)
         if blocked and self.state is FleetState.RUN:
             self.state = FleetState.CONSTRAINED
 
@@ -113,8 +119,16 @@ class Dispatcher:
             return False
         self.jobs.given_out(turn, job)
         self.fleet.give(worker, job)
+        worker.probes_in_a_row += 1
         turn.act(c.SendProbe(worker.id, job.ref, job.record.identity))
         return True
+
+    def _is_jobs_turn(self, worker: Worker) -> bool:
+        """Has the worker probed for long enough, with a job waiting that is no less urgent than the next probe?"""
+        if worker.probes_in_a_row < PROBES_IN_A_ROW:
+            return False
+        job, probe = self.jobs.backlog.next_ready(worker.domain), self.jobs.backlog.next_probe(worker.domain)
+        return job is not None and (probe is None or job.urgency <= probe.urgency)
 
     def _pick(self, turn: Turn, worker: Worker) -> tuple[Job | None, bool]:
         """A job for the worker, and whether the first in line has to wait for memory."""
@@ -194,6 +208,7 @@ class Dispatcher:
             self._blocked = None
         self.jobs.given_out(turn, job)
         job.reserved_bytes = need = self._need(job)
+        worker.probes_in_a_row = 0
         self.fleet.give(worker, job)
         identity = job.record.identity
         turn.act(c.SendJob(worker.id, job.ref, identity, facts, job.settings, need, job.mirror, job.previous_sha256))

@@ -41,6 +41,8 @@ class Worker:
     """Those of them that it has in hand, in that order: the first one runs."""
     head_since_s: float = 0.0
     """Since when the first one in hand has been the first."""
+    probes_in_a_row: int = 0
+    """Given to it since its last job."""
     jobs_done: int = 0
     cpu_s: float = 0.0
     bytes_in: int = 0

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from imgoptd.core import commands as c
-from imgoptd.core.dispatch import DOMAIN_TURN_S
+from imgoptd.core.dispatch import DOMAIN_TURN_S, PROBES_IN_A_ROW
 from imgoptd.core.fleet import HEADROOM, PROBE_DEPTH
 from imgoptd.core.job import Stage
 from imgoptd.core.model import FileRef
 from tests.unit.disk import ALICE, BOB, Content
-from tests.unit.dispatching import DONE, URGENT, drop, given, let_go, running, serving
+from tests.unit.dispatching import DONE, URGENT, drop, given, let_go, needs, running, serving
 from tests.unit.world import ROOT, World, folder
 
 # ---- trust domains --------------------------------------------------------------------------------------------------
@@ -108,6 +108,29 @@ def test_probes_are_given_in_batches_and_small_jobs_one_ahead() -> None:
     world.answer(probe)
     world.run(0.0)
     assert running(world) == refs[:HEADROOM]
+
+
+def test_the_first_job_does_not_wait_until_all_that_was_found_is_probed() -> None:
+    world = World(folder(optimize_existing=True), workers_max=1)
+    for number in range(PROBES_IN_A_ROW + PROBE_DEPTH):
+        world.disk.put(FileRef(ROOT, b"%d.jpg" % number), Content("photo", number))
+    world.scan(ROOT)
+    world.until(c.SendJob)
+    assert len(world.asked(c.SendProbe)) == PROBES_IN_A_ROW
+    world.run()
+    assert {world.state(ref) for ref in world.disk.files} == {DONE}
+
+
+def test_a_worker_goes_on_probing_while_no_job_can_start() -> None:
+    world = World(folder(optimize_existing=True), budget_bytes=needs("panorama") * 3 // 2)
+    (running_alone,) = drop(world, "panorama", hang=True)
+    world.until(c.SendJob)
+    for number in range(PROBES_IN_A_ROW + 2 * PROBE_DEPTH):
+        world.disk.put(FileRef(ROOT, b"%d.jpg" % number), Content("panorama", number))
+    world.scan(ROOT)
+    world.run(5.0)
+    assert running(world) == [running_alone]
+    assert len(world.asked(c.SendProbe)) == 1 + PROBES_IN_A_ROW + 2 * PROBE_DEPTH
 
 
 def test_a_large_job_never_waits_behind_another_in_a_worker() -> None:

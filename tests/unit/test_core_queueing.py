@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from imgoptd.core.admission import Holding, MemoryView, fits
-from imgoptd.core.backlog import BACKFILL_LOOK, READY_WINDOW, Backlog
+from imgoptd.core.backlog import BACKFILL_LOOK, FRESH_WINDOW, READY_WINDOW, Backlog
 from imgoptd.core.estimate import ENOUGH_SAMPLES, FIRST_FACTOR, Estimate, Estimator
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobSettings, JobState
@@ -101,6 +101,17 @@ def test_enough_probed_jobs_waiting_keep_bulk_probes_back_but_not_fresh_drops() 
     assert backlog.next_probe(MINE) is None
     backlog.add(a_job(9999, stage=Stage.UNPROBED, fresh=True))
     assert (job := backlog.next_probe(MINE)) is not None and job.seq == 9999
+
+
+def test_enough_probed_fresh_drops_waiting_keep_probes_of_further_ones_back() -> None:
+    backlog = Backlog()
+    backlog.add(a_job(1, stage=Stage.UNPROBED, fresh=True))
+    for seq in range(2, FRESH_WINDOW + 2):
+        assert backlog.next_probe(MINE) is not None
+        backlog.add(a_job(seq, fresh=True))
+    assert backlog.next_probe(MINE) is None
+    taken(backlog, 1)
+    assert backlog.next_probe(MINE) is not None
 
 
 def test_a_domain_is_as_urgent_as_its_most_urgent_file() -> None:
