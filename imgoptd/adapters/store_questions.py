@@ -55,9 +55,13 @@ class Questions:
             yield from (record for _, record in page)
             after = page[-1][0]
 
-    def unfinished_after(self, after: int, limit: int) -> list[tuple[int, FileRecord]]:
-        """A page of unfinished files behind the key `after` (0 at first), each with its key; empty at the end."""
-        return self._page(UNFINISHED, after, limit)
+    def unfinished_after(self, after: int, limit: int, *, fresh: bool | None = None) -> list[tuple[int, FileRecord]]:
+        """A page of unfinished files behind the key `after` (0 at first), each with its key; empty at the end.
+
+        `fresh`: only fresh drops, or only others.
+        """
+        of_these = "" if fresh is None else f" AND fresh = {int(fresh)}"
+        return self._page(UNFINISHED + of_these, after, limit)
 
     def _page(self, condition: str, after: int, limit: int) -> list[tuple[int, FileRecord]]:
         rows = self._rows("file", f"{condition} AND id > ? ORDER BY id LIMIT ?", after, limit)

@@ -73,8 +73,10 @@ class StoreThread:
         """The rows of many files in one go."""
         return await self._run(lambda: [self._store.file(ref) for ref in refs])
 
-    async def unfinished_after(self, after: int, limit: int) -> list[tuple[int, FileRecord]]:
-        return await self._run(lambda: self._store.unfinished_after(after, limit))
+    async def unfinished_after(
+        self, after: int, limit: int, *, fresh: bool | None = None
+    ) -> list[tuple[int, FileRecord]]:
+        return await self._run(lambda: self._store.unfinished_after(after, limit, fresh=fresh))
 
     async def count_unfinished(self) -> int:
         return await self._run(self._store.count_unfinished)

@@ -65,7 +65,10 @@ class Intake:
 
     def recovered(self, turn: Turn, record: FileRecord) -> None:
         """A job of the last run: nothing is assumed of its file, which may have changed since."""
-        if record.ref not in self.jobs.by_ref:  # else a scan was faster
+        candidate = self.settler.candidates.get(record.ref)
+        if candidate is not None:  # a scan was faster, and a further hint would only ask for a further look
+            candidate.fresh = candidate.fresh or record.fresh
+        elif record.ref not in self.jobs.by_ref:
             self._recall(turn, record)
 
     def baseline_started(self, root: bytes, since_ns: int) -> None:

@@ -71,8 +71,12 @@ class Jobs:
         noticed_s: float,
         previous_sha256: str = "",
         output: Output | None = None,
+        stored: FileRecord | None = None,
     ) -> None:
-        """A settled file becomes a job. `output` is what stands for it in the folder's output tree."""
+        """A settled file becomes a job. `output` is what stands for it in the folder's output tree.
+
+        `stored`: its row, if by that it waits already.
+        """
         job = self._new(record, folder, noticed_s)
         job.previous_sha256 = previous_sha256
         if folder.output:
@@ -80,9 +84,11 @@ class Jobs:
             same_tree = output is not None and output.root == folder.output
             job.mirror = Mirror(folder.output, output if same_tree else None)
         job.solo = record.attempts > 0
-        job.record = self._story.move(
-            turn, record, JobState.QUEUED, text=f"complete, {show_bytes(record.identity.size)}"
-        )
+        text = f"complete, {show_bytes(record.identity.size)}"
+        if stored is not None and self._story.says(stored, record, JobState.QUEUED):
+            job.record = replace(stored, facts=None, sha256="", bytes_before=record.bytes_before)
+        else:
+            job.record = self._story.move(turn, record, JobState.QUEUED, text=text)
         self.backlog.add(job)
 
     def defer_unopened(

@@ -105,8 +105,7 @@ class Judge:
 
     def _settled_before(self, known: FileRecord | None, look: Look) -> bool:
         """A file that was queued and has not changed since needs no second settling, if nobody writes to it now."""
-        waiting = known is not None and known.state not in FINAL_STATES and known.identity == look.identity
-        return waiting and look.lease is Lease.GRANTED
+        return _waits(known, look) is not None and look.lease is Lease.GRANTED
 
     def _not_regular(self, turn: Turn, event: e.Looked, candidate: Candidate, folder: FolderPolicy) -> None:
         ref, look, known = event.ref, event.look, event.known
@@ -154,14 +153,14 @@ class Judge:
             return
         # What an operator asks for is begun as if nothing were known of it.
         known = None if candidate.retry else event.known
-        same = known is not None and known.identity == look.identity
+        waiting = _waits(known, look)
         record = FileRecord(
             ref,
             look.identity,
             JobState.SETTLING,
             uid=look.uid,
-            fresh=candidate.fresh,
-            attempts=known.attempts if known is not None and same and known.state not in FINAL_STATES else 0,
+            fresh=candidate.fresh or (waiting is not None and waiting.fresh),
+            attempts=waiting.attempts if waiting is not None else 0,
             bytes_before=look.identity.size,
             output=folder.output,
         )
@@ -177,7 +176,7 @@ class Judge:
             in_place = not folder.output and known is not None and not known.output
             tells = known is not None and finished and in_place and known.reason not in UNTOUCHABLE
             known_sha256 = known.sha256 if known is not None and tells else ""
-            self._jobs.queue(turn, record, folder, candidate.noticed_s, known_sha256, event.output)
+            self._jobs.queue(turn, record, folder, candidate.noticed_s, known_sha256, event.output, waiting)
 
     def _skip(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> None:
         """A file that never becomes a job."""
@@ -196,6 +195,12 @@ def counts_what_lies_around(look: Look, known: FileRecord | None) -> bool:
     if known is None or known.state not in FINAL_STATES or not same_content(known.identity, look.identity):
         return True
     return known.reason in UNTOUCHABLE or known.reason in (EXISTING, VANISHED)
+
+
+def _waits(known: FileRecord | None, look: Look) -> FileRecord | None:
+    """The row, if by it this very content still waits to be finished."""
+    waits = known is not None and known.state not in FINAL_STATES and known.identity == look.identity
+    return known if waits else None
 
 
 def _untouchable(look: Look, folder: FolderPolicy) -> Failure | None:

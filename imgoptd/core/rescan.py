@@ -218,7 +218,10 @@ class Merge:
     def _says_all(self, seen: Seen, row: Known) -> bool:
         terms = self._terms
         if row.state not in FINAL_STATES:
-            return terms.regular and same_content(row.identity, seen.identity)
+            # The engine has it or is given it by its row; to hint at it would be a second look. What waits for better
+            # times is tried early after something went wrong.
+            told = terms.regular or row.state in (JobState.QUEUED, JobState.ACTIVE)
+            return told and same_content(row.identity, seen.identity)
         if seen.kind is not Kind.REGULAR:
             reason = SYMLINK if seen.kind is Kind.SYMLINK else NOT_A_FILE
             return row.state is JobState.SKIPPED and row.reason == reason and row.identity == NO_IDENTITY

@@ -42,6 +42,12 @@ class Story:
             self.counts[state] += 1
         return moved
 
+    def says(self, stored: FileRecord, record: FileRecord, state: JobState) -> bool:
+        """Would the record's move to the state only repeat its row? What a probe or a reading adds is left out."""
+        states.check(record.state, state)
+        told = (stored.state, stored.identity, stored.uid, stored.fresh, stored.attempts, stored.output)
+        return told == (state, record.identity, record.uid, record.fresh, record.attempts, record.output)
+
     def note(self, turn: Turn, record: FileRecord, reason: str, detail: str) -> FileRecord:
         """The record in the state it has, with what happened to it meanwhile, saved and told."""
         noted = replace(record, reason=reason, detail=detail)

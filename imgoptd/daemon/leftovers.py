@@ -11,7 +11,8 @@ from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import events as e
 from imgoptd.daemon.patience import patiently
 
-PAGE_FILES = 500
+PAGE_FILES = 256
+"""Few enough that looking at them does not keep the first jobs waiting."""
 PAUSE_S = 0.02
 
 
@@ -22,15 +23,17 @@ async def take_up(
     has_room: Callable[[], bool],
     roots: Collection[bytes] | None = None,
 ) -> None:
-    """Post every unfinished file, or those of some folders. Raises StoreDamaged; end it by cancelling.
+    """Post every unfinished file, or those of some folders, fresh drops first. Raises StoreDamaged; end it by
+    cancelling.
 
     What the engine has got hold of meanwhile by a scan may be among them: it knows what it knows.
     """
-    after = 0
-    while page := await patiently(partial(store.unfinished_after, after, PAGE_FILES), log):
-        after = page[-1][0]
-        for _, record in page:
-            if roots is None or record.ref.root in roots:
-                post(e.Recovered(record))
-        while not has_room():  # noqa: ASYNC110  # room comes by turns of the loop, which signal nothing
-            await asyncio.sleep(PAUSE_S)
+    for fresh in (True, False):
+        after = 0
+        while page := await patiently(partial(store.unfinished_after, after, PAGE_FILES, fresh=fresh), log):
+            after = page[-1][0]
+            for _, record in page:
+                if roots is None or record.ref.root in roots:
+                    post(e.Recovered(record))
+            while not has_room():  # noqa: ASYNC110  # room comes by turns of the loop, which signal nothing
+                await asyncio.sleep(PAUSE_S)

@@ -41,8 +41,8 @@ from imgoptd.daemon.undo import Undo
 from imgoptd.daemon.unfinished import Unfinished
 from imgoptd.daemon.words import exit_status_once, goodbye, greeting
 
-CANDIDATES_MOST, EVENTS_MOST = 20_000, 64
-"""A scan waits while more files than this are being looked at or are queued unprobed, or more events wait."""
+CANDIDATES_MOST, LOOKS_MOST, EVENTS_MOST = 20_000, 256, 64
+"""A scan waits while more files than this are to be done, more looks (which keep those at drops waiting), or events."""
 EDGE_THREADS = 4
 NOBODY_UID = 65534
 """Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
@@ -196,7 +196,8 @@ class Service:
         )
 
     def _has_room(self) -> bool:
-        return self._engine.unfinished() < CANDIDATES_MOST and self._turns.waiting < EVENTS_MOST
+        files, looks = self._engine.unfinished(), self._supervisor.looking
+        return files < CANDIDATES_MOST and looks < LOOKS_MOST and self._turns.waiting < EVENTS_MOST
 
     async def _live(self, store: StoreThread) -> None:
         async with self._reloading:

@@ -74,6 +74,8 @@ class Supervisor:
         """The descriptors of each job from its start to its end."""
         self._running: set[asyncio.Task[None]] = set()
         self._warned_not_atomic: set[bytes] = set()
+        self.looking = 0
+        """Looks that were asked for and are not answered yet."""
 
     def perform(self, actions: Sequence[c.Action]) -> None:
         """Start everything; nothing here waits."""
@@ -111,6 +113,7 @@ class Supervisor:
                     self.sense()
                 case c.Announce():
                     self._log.emit(action)
+        self.looking += len(looks)
         for start in range(0, len(looks), LOOKS_AT_ONCE):
             self._begin(self._look(looks[start : start + LOOKS_AT_ONCE]))
         for worker, batch in probes.items():
@@ -156,6 +159,7 @@ class Supervisor:
                 looks[number] = seen
         trees = [(command.ref, command.output) for command in commands]
         outputs = await patiently(lambda: self._store.outputs(trees), self._log)
+        self.looking -= len(commands)
         for ref, seen, record, output in zip(refs, looks, known, outputs, strict=True):
             self._post(e.Looked(ref, seen, record, output))
 

@@ -13,9 +13,9 @@ from imgoptd.daemon.leftovers import PAGE_FILES, take_up
 FILES = 2 * PAGE_FILES + 10
 
 
-def record(number: int) -> FileRecord:
+def record(number: int, *, fresh: bool = False) -> FileRecord:
     root = (b"/srv/a", b"/srv/b")[number % 2]
-    return FileRecord(FileRef(root, b"%06d.jpg" % number), Identity(1, number, 10, 0), JobState.QUEUED)
+    return FileRecord(FileRef(root, b"%06d.jpg" % number), Identity(1, number, 10, 0), JobState.QUEUED, fresh=fresh)
 
 
 def test_the_next_page_waits_for_room_and_nothing_is_left_out(tmp_path: Path) -> None:
@@ -43,3 +43,20 @@ def test_the_next_page_waits_for_room_and_nothing_is_left_out(tmp_path: Path) ->
 
     asyncio.run(use())
     assert asked == [PAGE_FILES] * 3 + [2 * PAGE_FILES] * 3 + [FILES] * 3
+
+
+def test_fresh_drops_come_before_what_a_scan_found(tmp_path: Path) -> None:
+    posted: list[e.Event] = []
+
+    async def use() -> None:
+        store = await StoreThread.open(tmp_path)
+        log = Log("text")
+        try:
+            await store.commit([SaveFile(record(number, fresh=number % 3 == 0)) for number in range(6)])
+            await take_up(store, log, posted.append, lambda: True)
+        finally:
+            log.close()
+            await store.close()
+
+    asyncio.run(use())
+    assert posted == [e.Recovered(record(number, fresh=number % 3 == 0)) for number in (0, 3, 1, 2, 4, 5)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, HintKind, JobState
 from tests.unit.disk import Content
 from tests.unit.world import ROOT, World, folder
@@ -31,6 +34,23 @@ def test_a_change_that_is_heard_while_a_finished_file_is_looked_at_is_worked_on(
     world.post(looked)
     world.run()
     assert world.store.files[A].identity == world.disk.files[A].identity
+
+
+def test_what_the_last_run_left_is_looked_at_once_though_a_scan_found_it_just_before() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.until(c.SendProbe)
+    left = world.store.files[A] = replace(world.store.files[A], state=JobState.DEFERRED)
+    world.engine = Engine()
+    world.begin_anew()
+    world.actions.clear()
+    for event in (world.machine, world.config, e.FolderFound(ROOT), e.Hinted(A, HintKind.FOUND)):
+        world.post(event)
+    world.until(c.LookAt)
+    world.post(e.Recovered(left))
+    world.until(c.SendProbe)
+    assert len(world.asked(c.LookAt)) == 1
+    assert world.engine.jobs.by_ref[A].record.fresh
 
 
 def test_a_file_that_is_made_anew_while_a_look_finds_it_gone_is_worked_on() -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileKind, FileRef, HintKind, JobState
 from tests.unit.disk import Content
 from tests.unit.world import ROOT, World
@@ -131,6 +135,46 @@ def test_a_finished_file_that_was_changed_into_an_unreadable_one_is_deferred() -
     world.hint(A, HintKind.MOVED)
     world.settle_answers()
     assert world.state(A) == (JobState.DEFERRED, "unreadable")
+
+
+# ---- what waits already ---------------------------------------------------------------------------------------------
+
+
+def test_a_file_that_waits_by_its_row_already_is_queued_without_a_write() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.until(c.SendProbe)
+    said = list(world.store.steps[A])
+    world.crash()
+    world.until(c.SendProbe)
+    assert world.store.steps[A] == said
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
+@pytest.mark.parametrize("changes", [{"uid": 7}, {"state": JobState.ACTIVE}, {"state": JobState.DEFERRED}])
+def test_a_row_that_says_something_else_of_a_waiting_file_is_written_anew(changes: dict[str, object]) -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.until(c.SendProbe)
+    row = world.store.files[A]
+    world.store.files[A] = replace(row, **changes)  # type: ignore[arg-type]  # names are checked by replace itself
+    world.crash()
+    world.until(c.SendProbe)
+    assert world.store.files[A] == row
+    assert [step for step, _ in world.store.steps[A]].count("queued") == 2
+
+
+def test_a_drop_that_waits_stays_a_fresh_one_when_a_scan_finds_it() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.until(c.SendProbe)
+    world.engine = Engine()
+    world.begin_anew()
+    for event in (world.machine, world.config, e.FolderFound(ROOT), e.Hinted(A, HintKind.FOUND)):
+        world.post(event)
+    world.until(c.SendProbe)
+    assert world.engine.jobs.by_ref[A].record.fresh
 
 
 # ---- content that is known ------------------------------------------------------------------------------------------

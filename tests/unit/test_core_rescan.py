@@ -91,11 +91,18 @@ def test_another_number_of_its_device_makes_no_other_file() -> None:
     assert not is_hinted(stands(identity=A._replace(dev=7)), row(JobState.SKIPPED, EXISTING))
 
 
-def test_what_is_unfinished_is_hinted_at_but_by_a_regular_scan_whose_engine_has_it() -> None:
-    assert is_hinted(stands(), row(JobState.QUEUED))
-    assert not is_hinted(stands(), row(JobState.QUEUED), REGULAR)
-    assert is_hinted(stands(identity=A._replace(size=1)), row(JobState.QUEUED), REGULAR)
-    assert is_hinted([ROOT], row(JobState.QUEUED), REGULAR)
+@pytest.mark.parametrize("state", [JobState.QUEUED, JobState.ACTIVE])
+@pytest.mark.parametrize("terms", [Terms(), REGULAR])
+def test_what_the_engine_has_by_its_row_is_hinted_at_only_once_it_has_changed(state: JobState, terms: Terms) -> None:
+    assert not is_hinted(stands(), row(state), terms)
+    assert is_hinted(stands(identity=A._replace(size=1)), row(state), terms)
+    assert is_hinted([ROOT], row(state), terms)
+
+
+@pytest.mark.parametrize("state", [JobState.DEFERRED, JobState.HELD])
+def test_what_waits_for_better_times_is_hinted_at_but_by_a_regular_scan(state: JobState) -> None:
+    assert is_hinted(stands(), row(state))
+    assert not is_hinted(stands(), row(state), REGULAR)
 
 
 def test_rights_and_links_are_judged_by_the_stat() -> None:

@@ -12,7 +12,7 @@ from typing import TypeVar, get_args
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
-from imgoptd.core.model import FileRef, HintKind, JobState
+from imgoptd.core.model import FileRecord, FileRef, HintKind, JobState
 from imgoptd.core.policy import FolderPolicy
 from tests.unit.disk import ALICE, Content
 from tests.unit.edge import MIB, Edge, SimWorker
@@ -70,7 +70,7 @@ class World(Edge):
         self.recover_restores()
         for intent in list(self.store.intents.values()):
             self.recover(intent)
-        unfinished = [one for one in self.store.files.values() if one.state in UNFINISHED_STATES]
+        unfinished = self._left()
         if scan_first:  # with very many files, turns are made before all of the last run's are told
             self._scan_all()
             for _ in range(3):
@@ -81,6 +81,9 @@ class World(Edge):
         if not scan_first:
             self._scan_all()
         self.turn()
+
+    def _left(self) -> list[FileRecord]:
+        return [one for one in self.store.files.values() if one.state in UNFINISHED_STATES]
 
     def _scan_all(self) -> None:
         for policy in self.config.folders:
@@ -96,8 +99,16 @@ class World(Edge):
         self.post(e.ScanStarted(root))
         refs = sorted(ref for ref in self.disk.files if ref.root == root)
         for ref in refs:
-            self.post(e.Hinted(ref, kind))
+            if not self._waits(ref):
+                self.post(e.Hinted(ref, kind))
         self.post(e.ScanFinished(root))
+
+    def _waits(self, ref: FileRef) -> bool:
+        """Does its row tell of what stands there, so that a scan says nothing of it?"""
+        row = self.store.files.get(ref)
+        if row is None or row.state not in (JobState.QUEUED, JobState.ACTIVE):
+            return False
+        return row.identity == self.disk.files[ref].identity
 
     def crash(self, *, scan_first: bool = False) -> None:
         """Lose all that is not durable: kill -9 of the daemon, whose workers die with it."""
@@ -108,13 +119,18 @@ class World(Edge):
         self.config = replace(self.config, generation=self.config.generation + 1, **changes)  # type: ignore[arg-type]
         self.post(self.config)
         for policy in self.config.folders:
-            if policy.root not in known and policy.root in self.disk.lost:
+            if policy.root in known:
+                continue
+            if policy.root in self.disk.lost:
                 self.post(e.FolderLost(policy.root, "it is gone"))
-            elif policy.root not in known:
+            else:
                 self.post(e.FolderFound(policy.root))
                 if policy.root not in self.store.baselines:
                     self.post(e.BaselineStarted(policy.root))
                 self.scan(policy.root)
+            for record in self._left():
+                if record.ref.root == policy.root:
+                    self.post(e.Recovered(record))
 
     def lose(self, root: bytes) -> None:
         """The folder goes out of reach."""
