@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
 import stat
+import sys
 from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from imgoptd.adapters.beneath import Folder
 from imgoptd.core.model import Identity
-from imgoptd.core.rescan import Kind, Seen
+from imgoptd.core.rescan import Entry, Kind, Seen
 
 NO_FOLDER_ANY_MORE = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE})
 """It vanished, or became a file or a link, since its parent was listed: no error, the next scan sees what is."""
@@ -18,13 +21,47 @@ PIECE = 512
 _NOWHERE = Identity(0, 0, 0, 0)
 
 
+class Stated(NamedTuple):
+    """An entry with its stat, which is taken apart only where somebody asks: of a million files nobody does."""
+
+    path: bytes
+    mark: str
+    status: os.stat_result
+
+    @property
+    def kind(self) -> Kind:
+        mode = self.status.st_mode
+        return Kind.REGULAR if stat.S_ISREG(mode) else Kind.SYMLINK if stat.S_ISLNK(mode) else Kind.OTHER
+
+    @property
+    def identity(self) -> Identity:
+        status = self.status
+        return Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    @property
+    def mode(self) -> int:
+        return stat.S_IMODE(self.status.st_mode)
+
+    @property
+    def nlink(self) -> int:
+        return self.status.st_nlink
+
+    @property
+    def uid(self) -> int:
+        return self.status.st_uid
+
+    @property
+    def ctime_ns(self) -> int:
+        return self.status.st_ctime_ns
+
+
 def walk(
     folder: Folder,
     recursive: bool,
     skip_dir: Callable[[bytes], bool],
     on_error: Callable[[bytes, OSError], None],
     start: bytes = b"",
-) -> Iterator[list[Seen]]:
+) -> Iterator[list[Entry]]:
     """Yield in pieces, sorted by the bytes of the path, all that lies below `folder`, folders with a slash at the end.
 
     With `start` only what lies below that folder of it is walked; paths stay relative to `folder`.
@@ -56,13 +93,14 @@ def _entered(folder: Folder, path: bytes, on_error: Callable[[bytes, OSError], N
     """The entry of a folder, and the names in it in reverse order, so that the next is at the end."""
     shown = path + b"/" if path else b""
     names: list[bytes] = []
+    encoding, errors = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()  # as os.fsencode, at a third
     try:
         fd = folder.open_folder(path)
         try:
             status = os.fstat(fd)
             with os.scandir(fd) as entries:
                 for entry in entries:
-                    name = os.fsencode(entry.name)
+                    name = entry.name.encode(encoding, errors)
                     names.append(name + b"/" if entry.is_dir(follow_symlinks=False) else name)
         finally:
             os.close(fd)
@@ -76,24 +114,28 @@ def _entered(folder: Folder, path: bytes, on_error: Callable[[bytes, OSError], N
 
 def _files(names: list[bytes]) -> list[bytes]:
     """Take the names up to the next folder, PIECE of them at most, off the end."""
-    taken: list[bytes] = []
-    while names and len(taken) < PIECE and not names[-1].endswith(b"/"):
-        taken.append(names.pop())
+    taken = names[: -PIECE - 1 : -1]
+    if b"/\0" in b"\0".join(taken) + b"\0":  # most often there is none, and to look at each name takes long
+        taken = list(itertools.takewhile(lambda name: not name.endswith(b"/"), taken))
+    del names[len(names) - len(taken) :]
     return taken
 
 
-def _look(folder: Folder, prefix: bytes, names: list[bytes], on_error: Callable[[bytes, OSError], None]) -> list[Seen]:
+def _look(folder: Folder, prefix: bytes, names: list[bytes], on_error: Callable[[bytes, OSError], None]) -> list[Entry]:
     """What the names are. Those that vanished meanwhile are left out; what may not be seen ends with UNLISTED."""
-    piece: list[Seen] = []
+    piece: list[Entry] = []
+    # Found once: this loop is what a scan costs.
+    add, lstat, regular, new = piece.append, os.lstat, stat.S_ISREG, tuple.__new__
     try:
         fd = folder.open_folder(prefix[:-1])
         try:
             for name in names:
                 try:
-                    status = os.stat(name, dir_fd=fd, follow_symlinks=False)
+                    status = lstat(name, dir_fd=fd)
                 except FileNotFoundError:
                     continue
-                piece.append(_seen(prefix + name, status))
+                mark = f":{status.st_ino}:{status.st_size}:{status.st_mtime_ns}" if regular(status.st_mode) else ""
+                add(new(Stated, (prefix + name, mark, status)))
         finally:
             os.close(fd)
     except OSError as error:
@@ -101,10 +143,3 @@ def _look(folder: Folder, prefix: bytes, names: list[bytes], on_error: Callable[
             on_error(prefix[:-1], error)
         piece.append(Seen(prefix, Kind.UNLISTED, _NOWHERE))
     return piece
-
-
-def _seen(path: bytes, status: os.stat_result) -> Seen:
-    mode = status.st_mode
-    kind = Kind.REGULAR if stat.S_ISREG(mode) else Kind.SYMLINK if stat.S_ISLNK(mode) else Kind.OTHER
-    identity = Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-    return Seen(path, kind, identity, stat.S_IMODE(mode), status.st_nlink, status.st_uid, status.st_ctime_ns)

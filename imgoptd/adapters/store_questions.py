@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 from imgoptd.adapters.store_check import READ_ERRORS
 from imgoptd.adapters.store_files import StoreDamaged
 from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.adapters.store_opening import failed
-from imgoptd.adapters.store_rows import (
-    Known,
-    digest,
-    file_from,
-    identity_from,
-    intent_from,
-    output_from,
-    receipt_from,
-)
+from imgoptd.adapters.store_rows import Known, digest, file_from, intent_from, output_from, receipt_from
 from imgoptd.adapters.store_schema import UNFINISHED
 from imgoptd.adapters.store_tables import COLUMNS, is_sound, of_sound
-from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Output, Receipt
+from imgoptd.core.model import FileRecord, FileRef, Intent, Output, Receipt
 
 HISTORY_STEPS = 50
 """Steps kept for each file: the last ones."""
@@ -30,6 +23,10 @@ TOTALS = ("done", "skipped", "quarantined", "bytes_before", "bytes_after", "save
 
 _OF_FILE = "file = (SELECT id FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path = ?)"
 _PAGE_ROWS = 500
+_KNOWN = (
+    "FROM file WHERE root = (SELECT id FROM root WHERE path = ?) AND path > ? AND state IS NOT NULL"
+    " ORDER BY path LIMIT ?"
+)
 
 
 class Questions:
@@ -78,17 +75,17 @@ class Questions:
     def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
         """What is known of the folder's files whose path sorts after `after`: the first `limit`, in byte order of path.
 
-        `b""` begins at the first; a list shorter than `limit` is the last.
+        `b""` begins at the first; a list shorter than `limit` is the last. These rows alone are not looked at, which
+        would cost as much as all the rest of a rescan: before anything is made of one, `prove_known` is to be called.
         """
-        rows = self._query(
-            f"SELECT path, identity, state, reason, output, {of_sound('file')} FROM file"
-            " WHERE root = (SELECT id FROM root WHERE path = ?)"
-            " AND path > ? AND state IS NOT NULL ORDER BY path LIMIT ?",
-            (root, after, limit),
-        )
-        if not all(row[5] for row in rows):
+        rows = self._query(f"SELECT path, identity, state, reason, output {_KNOWN}", (root, after, limit))
+        return list(map(tuple.__new__, repeat(Known), rows))
+
+    def prove_known(self, root: bytes, after: bytes, limit: int) -> None:
+        """Look at all that `known` returns. Raises StoreDamaged where a row of it is not what was written."""
+        proofs = self._query(f"SELECT {of_sound('file')} {_KNOWN}", (root, after, limit))
+        if not all(sound for (sound,) in proofs):
             raise _bad_row("file")
-        return [Known(row[0], identity_from(row[1]), JobState(row[2]), row[3], row[4]) for row in rows]
 
     def intents(self) -> list[Intent]:
         """The replaces that were begun and neither finished nor given up, oldest file first."""

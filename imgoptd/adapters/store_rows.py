@@ -39,13 +39,26 @@ RECEIPT_COLUMNS = "before_sha256, after_sha256, bytes_before, bytes_after, profi
 
 
 class Known(NamedTuple):
-    """What a rescan compares with: as much of a file's row as tells whether the file is to be looked at."""
+    """What a rescan compares with: as much of a file's row as tells whether the file is to be looked at.
+
+    It is as it stands in the store, and taken apart only where somebody asks: of a million files nobody does.
+    """
 
     path: bytes
-    identity: Identity
-    state: JobState
+    text: str
+    """Of its identity."""
+    told: str
+    """Its state."""
     reason: str
     output: bytes
+
+    @property
+    def identity(self) -> Identity:
+        return identity_from(self.text)
+
+    @property
+    def state(self) -> JobState:
+        return JobState(self.told)
 
 
 _FACTS = msgspec.json.Decoder(ImageFacts)

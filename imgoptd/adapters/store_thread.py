@@ -87,6 +87,9 @@ class StoreThread:
     async def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
         return await self._run(lambda: self._store.known(root, after, limit))
 
+    async def prove_known(self, root: bytes, after: bytes, limit: int) -> None:
+        await self._run(lambda: self._store.prove_known(root, after, limit))
+
     async def forget(self, refs: Sequence[FileRef]) -> int:
         return await self._run(lambda: self._store.forget(refs))
 

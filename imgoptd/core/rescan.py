@@ -1,7 +1,7 @@
 """What a rescan has to draw attention to: what stands in a folder against what the store knows of it. Pure.
 
 Both come sorted by the bytes of the path, in pieces, so that a million files that are known and finished cost a
-comparison each: no look, no event, no write, and no more memory than a piece of either.
+comparison of two texts each: no look, no event, no write, and no more memory than a piece of either.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from itertools import islice
 from typing import NamedTuple, Protocol
 
 from imgoptd.core.finished import (
@@ -17,6 +18,7 @@ from imgoptd.core.finished import (
     NO_IDENTITY,
     NOT_A_FILE,
     SYMLINK,
+    UNTOUCHABLE,
     VANISHED,
     Row,
     finished,
@@ -32,6 +34,9 @@ REST = 100
 """A pass that took long rests this many times as long: a hundredth of a core at most."""
 
 
+_WELL = frozenset({JobState.DONE.value, JobState.SKIPPED.value})
+
+
 class Kind(IntEnum):
     REGULAR = 0
     SYMLINK = 1
@@ -42,8 +47,31 @@ class Kind(IntEnum):
     """A folder that could not be listed, or not to its end: of what lies below no more is known."""
 
 
-class Seen(NamedTuple):
+class Entry(Protocol):
     """One entry of a walk. The path of a folder ends with a slash (that of the root is empty), and is sorted so."""
+
+    @property
+    def path(self) -> bytes: ...
+    @property
+    def mark(self) -> str:
+        """Of a regular file `:inode:size:mtime_ns`, else empty."""
+
+    @property
+    def kind(self) -> Kind: ...
+    @property
+    def identity(self) -> Identity: ...
+    @property
+    def mode(self) -> int: ...
+    @property
+    def nlink(self) -> int: ...
+    @property
+    def uid(self) -> int: ...
+    @property
+    def ctime_ns(self) -> int: ...
+
+
+class Seen(NamedTuple):
+    """An entry, spelled out."""
 
     path: bytes
     kind: Kind
@@ -53,12 +81,23 @@ class Seen(NamedTuple):
     uid: int = 0
     ctime_ns: int = 0
 
+    @property
+    def mark(self) -> str:
+        return ":{1}:{2}:{3}".format(*self.identity) if self.kind is Kind.REGULAR else ""
+
 
 class Known(Row, Protocol):
     """What the store has of one path below the root."""
 
     @property
     def path(self) -> bytes: ...
+    @property
+    def text(self) -> str:
+        """Its identity as `device:inode:size:mtime_ns`. That it ends with the mark of an entry says same content."""
+
+    @property
+    def told(self) -> str:
+        """Its state as text."""
 
 
 class Stood(NamedTuple):
@@ -101,18 +140,23 @@ class Found:
 
 
 class Merge:
-    """Feed `rows` whenever `wants_rows`, call `advance` until `over`."""
+    """Feed `rows` whenever `wants_rows`, call `proven` whenever `wants_proof`, and `advance` until `over`."""
 
     def __init__(self, terms: Terms, ignored: Callable[[bytes], bool], start: bytes = b"") -> None:
         """`ignored`: do the folder's rules leave the path alone? `start`: only what lies below is merged."""
         self._terms = terms
         self._ignored = ignored
         self._prefix = start + b"/" if start else b""
-        self._seen: Sequence[Seen] = ()
+        self._plain_not = UNTOUCHABLE | {VANISHED} | (frozenset() if terms.spare_existing else {EXISTING})
+        """Reasons with which more than the content counts."""
+        self._seen: Sequence[Entry] = ()
         self._at_seen = 0
         self._rows: Sequence[Known] = ()
         self._at_row = 0
         self._rows_over = False
+        self._proven = True
+        self.wants_proof = False
+        """What was fed last says something else than the walk, and is to be believed only once it was proven."""
         self._blind: bytes | None = None
         """What begins so lies in a folder that could not be listed."""
         self._listed: list[tuple[bytes, int]] = []
@@ -127,21 +171,31 @@ class Merge:
     def wants_rows(self) -> bool:
         return self._at_row >= len(self._rows) and not self._rows_over
 
-    def rows(self, page: Sequence[Known], *, last: bool) -> None:
-        """The next rows after `after`; `last`: there are no more."""
+    def rows(self, page: Sequence[Known], *, last: bool, proven: bool = True) -> None:
+        """The next rows after `after`; `last`: there are no more; `proven`: they are known to be what was written."""
         outside = next((at for at, row in enumerate(page) if not row.path.startswith(self._prefix)), None)
         self._rows = page if outside is None else page[:outside]
         self._at_row = 0
         self._rows_over = last or outside is not None
+        self._proven = proven or not page
         if self._rows:
             self.after = self._rows[-1].path
 
-    def advance(self, walk: Iterator[Sequence[Seen]]) -> Found:
-        """Compare until rows are wanted, enough was done, or all is over. Whatever `walk` raises passes through."""
+    def proven(self) -> None:
+        """The rows fed last are what was written."""
+        self._proven, self.wants_proof = True, False
+
+    def advance(self, walk: Iterator[Sequence[Entry]]) -> Found:
+        """Compare until rows or their proof are wanted, enough was done, or all is over.
+
+        Whatever `walk` raises passes through.
+        """
         found = Found()
         steps = 0
         while not self.wants_rows:
-            if self._at_seen >= len(self._seen):
+            if passed := self._pass_over():
+                steps += passed
+            elif self._at_seen >= len(self._seen):
                 piece = next(walk, None)
                 if piece is not None:
                     self._seen, self._at_seen = piece, 0
@@ -149,24 +203,52 @@ class Merge:
                 if self._at_row >= len(self._rows):
                     self.over = True
                     break
+                if self._must_be_proven():
+                    break
                 self._only_row(self._take_row(), found)
-            elif steps >= STEP:
+                steps += 1
+            elif steps >= STEP or self._must_be_proven(self._seen[self._at_seen]):
                 break
             else:
                 self._compare(self._seen[self._at_seen], found)
-            steps += 1
+                steps += 1
         return found
+
+    def _pass_over(self) -> int:
+        """Pass over entries whose rows, one for one, say that just this content is finished; how many."""
+        at_seen, at_row, reasons, output = self._at_seen, self._at_row, self._plain_not, self._terms.output
+        passed = 0
+        for seen, row in zip(islice(self._seen, at_seen, None), islice(self._rows, at_row, None), strict=False):
+            mark = seen.mark
+            if not mark or row.path != seen.path or not row.text.endswith(mark):
+                break
+            if row.told not in _WELL or row.reason in reasons:
+                break
+            if row.output != output and row.reason != EXISTING:
+                break
+            passed += 1
+        self._at_seen, self._at_row = at_seen + passed, at_row + passed
+        self.entries += passed
+        return passed
+
+    def _must_be_proven(self, seen: Entry | None = None) -> bool:
+        """Does what comes next rest on rows, of which one may have been damaged?"""
+        if not self._proven and (seen is None or seen.kind < Kind.LISTED or self._comes_first(seen)):
+            self.wants_proof = True
+        return self.wants_proof
+
+    def _comes_first(self, seen: Entry) -> bool:
+        return self._at_row < len(self._rows) and self._rows[self._at_row].path < seen.path
 
     def _take_row(self) -> Known:
         self._at_row += 1
         return self._rows[self._at_row - 1]
 
-    def _compare(self, seen: Seen, found: Found) -> None:
-        row = self._rows[self._at_row] if self._at_row < len(self._rows) else None
-        if row is not None and row.path < seen.path:
-            self._at_row += 1
-            self._only_row(row, found)
+    def _compare(self, seen: Entry, found: Found) -> None:
+        if self._comes_first(seen):
+            self._only_row(self._take_row(), found)
             return
+        row = self._rows[self._at_row] if self._at_row < len(self._rows) else None
         self._at_seen += 1
         if seen.kind >= Kind.LISTED:
             self._folder(seen)
@@ -179,7 +261,7 @@ class Merge:
         if not self._says_all(seen, row) and not self._ignored(seen.path):
             found.hints.append(seen.path)
 
-    def _folder(self, seen: Seen) -> None:
+    def _folder(self, seen: Entry) -> None:
         if seen.kind is Kind.UNLISTED:
             if self._blind is None or not seen.path.startswith(self._blind):
                 self._blind = seen.path
@@ -188,7 +270,7 @@ class Merge:
             self._listed.pop()
         self._listed.append((seen.path, seen.identity.dev))
 
-    def _only_seen(self, seen: Seen, found: Found) -> None:
+    def _only_seen(self, seen: Entry, found: Found) -> None:
         if self._ignored(seen.path):
             return
         since_ns = self._terms.baseline_ns
@@ -215,7 +297,7 @@ class Merge:
         around = next((dev for path, dev in reversed(self._listed) if row.path.startswith(path)), None)
         return around == row.identity.dev
 
-    def _says_all(self, seen: Seen, row: Known) -> bool:
+    def _says_all(self, seen: Entry, row: Known) -> bool:
         terms = self._terms
         if row.state not in FINAL_STATES:
             # The engine has it or is given it by its row; to hint at it would be a second look. What waits for better

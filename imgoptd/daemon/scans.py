@@ -192,10 +192,15 @@ class Scans:
 
         merge = Merge(terms, lambda path: rules.ignores(path) is not None, start)
         pieces = walk(folder, known.watch.recursive, lambda path: bool(rules.ignores_dir(path)), failed, start)
+        after = b""
         while not merge.over:
             if merge.wants_rows:
-                page = await patiently(partial(self._store.known, root, merge.after, ROWS), self._log)
-                merge.rows(page, last=len(page) < ROWS)
+                after = merge.after
+                page = await patiently(partial(self._store.known, root, after, ROWS), self._log)
+                merge.rows(page, last=len(page) < ROWS, proven=False)
+            elif merge.wants_proof:
+                await patiently(partial(self._store.prove_known, root, after, ROWS), self._log)
+                merge.proven()
             found: Found = await self._in_thread(partial(merge.advance, pieces))
             await self._tell(root, found, kind)
         return complete

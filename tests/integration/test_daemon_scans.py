@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import os
 import resource
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.journald import Log
+from imgoptd.adapters.store_files import NAME, StoreDamaged
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.watcher import Watcher
 from imgoptd.config.rules import PathRules
@@ -161,6 +163,26 @@ def test_a_regular_scan_finds_a_change_that_no_watch_tells_of_and_forgets_what_i
             assert await stand.store.file(FileRef(stand.known.watch.path, b"gone")) is None
 
     asyncio.run(main())
+
+
+def test_a_damaged_row_is_noticed_before_anything_is_made_of_it(root: Path, tmp_path: Path) -> None:
+    hinted: list[bytes] = []
+
+    async def main() -> None:
+        plant(root, "a", "b", "c")
+        async with standing(root, tmp_path / "state") as stand:
+            await stand.know("a", "b", "c")
+            with closing(sqlite3.connect(tmp_path / "state" / NAME, isolation_level=None)) as other:
+                other.execute("UPDATE file SET path = CAST('bb' AS BLOB) WHERE path = CAST('b' AS BLOB)")
+            try:
+                await stand.scan()
+            finally:
+                hinted.extend(stand.hinted())
+
+    with pytest.raises(ExceptionGroup) as caught:
+        asyncio.run(main())
+    assert caught.group_contains(StoreDamaged)
+    assert hinted == []
 
 
 def test_events_lost_while_a_scan_runs_ask_for_another_pass_and_are_said_once(root: Path, tmp_path: Path) -> None:

@@ -13,15 +13,18 @@ import pytest
 
 from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.scanner import PIECE, walk
-from imgoptd.core.rescan import Kind, Seen
+from imgoptd.core.model import Identity
+from imgoptd.core.rescan import Entry, Kind, Seen
 from tests.replacing import PROJECT
+
+FIELDS = (*Seen._fields, "mark")
 
 
 def nothing(path: bytes) -> bool:
     return False
 
 
-def files(pieces: Iterator[list[Seen]]) -> Iterator[bytes]:
+def files(pieces: Iterator[list[Entry]]) -> Iterator[bytes]:
     return (seen.path for piece in pieces for seen in piece if seen.kind < Kind.LISTED)
 
 
@@ -58,8 +61,18 @@ def test_an_entry_carries_what_a_stat_of_it_shows(tmp_path: Path) -> None:
     status = (tmp_path / "sub" / "a").stat()
     with Folder(os.fsencode(tmp_path)) as folder:
         [[_], [_], [seen]] = walk(folder, True, nothing, lambda path, error: None)
-    identity = (status.st_dev, status.st_ino, 5, status.st_mtime_ns)
-    assert seen == (b"sub/a", Kind.REGULAR, identity, 0o440, 1, status.st_uid, status.st_ctime_ns)
+    identity = Identity(status.st_dev, status.st_ino, 5, status.st_mtime_ns)
+    spelled = Seen(b"sub/a", Kind.REGULAR, identity, 0o440, 1, status.st_uid, status.st_ctime_ns)
+    assert {name: getattr(seen, name) for name in FIELDS} == {name: getattr(spelled, name) for name in FIELDS}
+    assert spelled.mark == f":{status.st_ino}:5:{status.st_mtime_ns}"
+
+
+def test_what_is_no_regular_file_has_no_mark(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("a")
+    os.mkfifo(tmp_path / "pipe")
+    with Folder(os.fsencode(tmp_path)) as folder:
+        [[_], entries] = walk(folder, True, nothing, lambda path, error: None)
+    assert [(entry.kind, entry.mark) for entry in entries] == [(Kind.SYMLINK, ""), (Kind.OTHER, "")]
 
 
 def test_a_long_folder_comes_in_pieces_and_each_is_looked_at_when_its_time_comes(tmp_path: Path) -> None:

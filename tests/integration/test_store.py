@@ -181,7 +181,9 @@ def test_what_is_known_of_a_folder_comes_in_order_of_path_and_in_pages(store: St
         found += page
         after = page[-1].path
     assert [one.path for one in found] == sorted([*paths, REF.path])
-    assert found[-2] == (REF.path, IDENTITY, JobState.SKIPPED, "vanished", b"")
+    vanished = found[-2]
+    assert (vanished.path, vanished.identity) == (REF.path, IDENTITY)
+    assert (vanished.state, vanished.reason) == (JobState.SKIPPED, "vanished")
     assert store.known(b"/srv/b", b"", 3) == []
 
 
@@ -213,6 +215,7 @@ def test_questions_asked_for_each_file_are_answered_from_an_index(store: Store, 
     store.history(REF)
     store.receipts(REF)
     store.known(b"/srv/a", b"x", 10)
+    store.prove_known(b"/srv/a", b"x", 10)
     store.forget([REF])
     store.commit([SaveFile(record()), AppendStep(REF, "a", "b"), SaveReceipt(RECEIPT), SaveIntent(INTENT)])
     store.commit([DropIntent(REF), BaselineTaken(b"/srv/a")])
@@ -336,7 +339,8 @@ def test_the_store_serves_asyncio_from_a_thread_of_its_own(state_dir: Path) -> N
             assert await store.count_unfinished() == 1
             assert await store.unfinished_after(0, 10) == [(1, record())]
             assert await store.unfinished_after(1, 10) == []
-            assert await store.known(REF.root, b"", 10) == [(REF.path, IDENTITY, JobState.QUEUED, "", b"")]
+            [known] = await store.known(REF.root, b"", 10)
+            assert (known.path, known.identity, known.state, known.reason) == (REF.path, IDENTITY, JobState.QUEUED, "")
             assert await store.forget([REF]) == 0
             await store.check()
             assert await store.intents() == [INTENT]

@@ -208,7 +208,7 @@ def test_a_damaged_row_that_is_read_while_running_is_damage(closed: Path) -> Non
         for question in (
             lambda: store.file(bad),
             lambda: list(store.unfinished()),
-            lambda: store.known(ROOT, b"", 10),
+            lambda: store.prove_known(ROOT, b"", 10),
             lambda: store.is_result(receipt(5).after_sha256),
             lambda: store.totals(),
         ):
@@ -228,7 +228,7 @@ def test_text_that_is_no_text_any_more_is_damage(closed: Path) -> None:
         with pytest.raises(StoreDamaged, match="set aside and rebuilt"):
             store.file(record(4).ref)
         with pytest.raises(StoreDamaged, match="set aside and rebuilt"):
-            store.known(ROOT, b"", 10)
+            store.prove_known(ROOT, b"", 10)
     finally:
         store.close()
     assert opened_fresh_because(closed) != ""

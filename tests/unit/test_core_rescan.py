@@ -31,6 +31,14 @@ class Row(NamedTuple):
     reason: str
     output: bytes = b""
 
+    @property
+    def text(self) -> str:
+        return ":".join(map(str, self.identity))
+
+    @property
+    def told(self) -> str:
+        return self.state.value
+
 
 A = Identity(1, 10, 100, 1000)
 ROOT = Seen(b"", Kind.LISTED, Identity(1, 2, 0, 0))
@@ -53,7 +61,9 @@ def merged(
     while not merge.over:
         if merge.wants_rows:
             taken = [row for row in rows if row.path > merge.after][:page]
-            merge.rows(taken, last=len(taken) < page)
+            merge.rows(taken, last=len(taken) < page, proven=False)
+        elif merge.wants_proof:
+            merge.proven()
         found = merge.advance(pieces)
         total.hints += found.hints
         total.stood += found.stood
@@ -85,6 +95,37 @@ def test_a_file_known_as_finished_costs_nothing_until_it_changes(state: JobState
     assert not is_hinted(stands(), row(state))
     for other in (A._replace(ino=11), A._replace(size=101), A._replace(mtime_ns=1001)):
         assert is_hinted(stands(identity=other), row(state))
+
+
+@pytest.mark.parametrize("state", [JobState.DONE, JobState.SKIPPED])
+def test_rows_that_say_what_the_walk_says_need_no_proof(state: JobState) -> None:
+    merge = Merge(TERMS, lambda path: False)
+    merge.rows(row(state), last=True, proven=False)
+    assert merge.advance(iter([stands()])) == Found()
+    assert merge.over and merge.entries == 1 and not merge.wants_proof
+
+
+@pytest.mark.parametrize(
+    ("seen", "rows"),
+    [
+        (stands(identity=A._replace(size=1)), row(JobState.DONE)),
+        (stands(), row(JobState.QUEUED)),
+        (stands(), [Row(b"b", A, JobState.DONE, "")]),
+        (stands(), [Row(b"0", A, JobState.SKIPPED, "")]),
+        ([ROOT], row(JobState.SKIPPED)),
+        ([ROOT, Seen(b"b/", Kind.LISTED, A)], row(JobState.SKIPPED)),
+    ],
+    ids=["changed", "unfinished", "unknown before a row", "unknown after a row", "gone at the end", "gone before"],
+)
+def test_nothing_is_made_of_rows_before_they_are_proven(seen: list[Seen], rows: list[Row]) -> None:
+    merge = Merge(REGULAR, lambda path: False)
+    merge.rows(rows, last=True, proven=False)
+    walk = iter([seen])
+    assert merge.advance(walk) == merge.advance(walk) == Found()
+    assert merge.wants_proof and not merge.over
+    merge.proven()
+    merge.advance(walk)
+    assert merge.over and not merge.wants_proof
 
 
 def test_another_number_of_its_device_makes_no_other_file() -> None:
