@@ -196,8 +196,8 @@ class Service:
         )
 
     def _has_room(self) -> bool:
-        files, looks = self._engine.unfinished(), self._supervisor.looking
-        return files < CANDIDATES_MOST and looks < LOOKS_MOST and self._turns.waiting < EVENTS_MOST
+        calm = self._supervisor.looking < LOOKS_MOST and self._turns.waiting < EVENTS_MOST
+        return calm and self._engine.unfinished() < CANDIDATES_MOST
 
     async def _live(self, store: StoreThread) -> None:
         async with self._reloading:

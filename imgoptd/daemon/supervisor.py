@@ -33,8 +33,7 @@ from imgoptd.daemon.undo import Undo
 from imgoptd.daemon.unfinished import Unfinished
 from imgoptd.wire.messages import OptimizeTask
 
-LOOKS_AT_ONCE = 128
-"""Looks done in one go by a thread."""
+LOOKS_AT_ONCE = 128  # by a thread, in one go
 
 _LOST = Failure(FailureKind.TRANSIENT, "internal", "its open files were lost; please report it")
 T = TypeVar("T")
@@ -74,8 +73,7 @@ class Supervisor:
         """The descriptors of each job from its start to its end."""
         self._running: set[asyncio.Task[None]] = set()
         self._warned_not_atomic: set[bytes] = set()
-        self.looking = 0
-        """Looks that were asked for and are not answered yet."""
+        self.looking = 0  # looks that were asked for and are not answered yet
 
     def perform(self, actions: Sequence[c.Action]) -> None:
         """Start everything; nothing here waits."""
@@ -157,8 +155,7 @@ class Supervisor:
             around = await self._in_thread(lambda: [self._look_around(refs[one], looks[one]) for one in asked])
             for number, seen in zip(asked, around, strict=True):
                 looks[number] = seen
-        trees = [(command.ref, command.output) for command in commands]
-        outputs = await patiently(lambda: self._store.outputs(trees), self._log)
+        outputs = await patiently(lambda: self._store.outputs([(one.ref, one.output) for one in commands]), self._log)
         self.looking -= len(commands)
         for ref, seen, record, output in zip(refs, looks, known, outputs, strict=True):
             self._post(e.Looked(ref, seen, record, output))
