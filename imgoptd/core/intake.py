@@ -155,6 +155,7 @@ class Intake:
     def pause(self, turn: Turn, ref: FileRef) -> None:
         """Let go of the file, and take no notice of hints at it until `resume`. No worker may have it."""
         self.settler.drop(ref)
+        self.withheld.get(ref.root, set()).discard(ref)
         job = self.jobs.by_ref.get(ref)
         if job is not None:
             self.jobs.release(job)

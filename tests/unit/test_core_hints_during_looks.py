@@ -10,6 +10,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, HintKind, JobState
+from imgoptd.core.turn import Turn
 from tests.unit.disk import Content
 from tests.unit.world import ROOT, World, folder
 
@@ -99,3 +100,14 @@ def test_a_file_that_is_still_as_it_was_found_damaged_is_quarantined_at_once() -
     world.run()
     assert world.state(A) == (JobState.QUARANTINED, "truncated")
     assert world.now_s == began_s, "no quiet time is waited for where a lease tells"
+
+
+def test_a_file_of_a_lost_folder_that_is_let_go_of_waits_no_more() -> None:
+    world = World()
+    world.lose(ROOT)
+    world.hint(A, HintKind.CREATED)
+    world.turn()
+    assert world.engine.deferred() == 1
+    world.engine.intake.pause(Turn(world.now_s), A)
+    world.turn()
+    assert world.engine.deferred() == world.engine.unfinished() == 0
