@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from imgoptd.core import commands as c
 from imgoptd.core.model import FileRef
+from imgoptd.core.since import Since
 from imgoptd.core.turn import Turn
 
 
@@ -14,7 +15,7 @@ from imgoptd.core.turn import Turn
 class _Baseline:
     """The first scan of a folder, under way."""
 
-    since_ns: int
+    since: Since
     unseen: set[FileRef] = field(default_factory=set)
     """What it found and nobody has looked at yet."""
 
@@ -32,9 +33,8 @@ class Baselines:
         self.scanning = {root for root in self.scanning if root in roots}
         self._known = {root: one for root, one in self._known.items() if root in roots}
 
-    def started(self, root: bytes, since_ns: int) -> None:
-        """`since_ns`: the filesystem's clock when the watch began; 0 where it cannot be told."""
-        self._known[root] = _Baseline(since_ns)
+    def started(self, root: bytes, since: Since) -> None:
+        self._known[root] = _Baseline(since)
 
     def scan_finished(self, turn: Turn, root: bytes, complete: bool) -> None:
         self.scanning.discard(root)
@@ -53,13 +53,13 @@ class Baselines:
             self._known[ref.root].unseen.discard(ref)
             self._end(turn, ref.root)
 
-    def stood_before(self, root: bytes, ctime_ns: int) -> bool:
+    def stood_before(self, root: bytes, ctime_ns: int, now_s: float) -> bool:
         """Did a file of which nothing is known stand there when the folder was first watched?
 
         The watcher may tell of a new file later than the scan finds it: its ctime says that it came since.
         """
         baseline = self._known.get(root)
-        return baseline is not None and (ctime_ns < baseline.since_ns or not baseline.since_ns)
+        return baseline is not None and not baseline.since.came(ctime_ns, now_s)
 
     def _end(self, turn: Turn, root: bytes) -> None:
         if root not in self.scanning and root in self._known and not self._known[root].unseen:

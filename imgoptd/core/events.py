@@ -20,6 +20,7 @@ from imgoptd.core.model import (
 )
 from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.rescan import Stood
+from imgoptd.core.since import Since
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +52,8 @@ class BaselineStarted:
     """The first scan of a folder begins: with `existing = "ignore"` what it finds is left alone."""
 
     root: bytes
-    since_ns: int = 0
-    """By the clock of the files' kernel, just before the folder was watched: what changed later is no part of it."""
+    since: Since = Since()
+    """What came later is no part of it."""
 
 
 @dataclass(frozen=True, slots=True)

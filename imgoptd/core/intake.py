@@ -15,6 +15,7 @@ from imgoptd.core.model import Failure, FileKind, FileRecord, FileRef, HintKind
 from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.rescan import Stood
 from imgoptd.core.settle import Candidate, Settler, Verdict
+from imgoptd.core.since import Since
 from imgoptd.core.story import Story
 from imgoptd.core.text import show_path
 from imgoptd.core.turn import Turn
@@ -71,9 +72,9 @@ class Intake:
         elif record.ref not in self.jobs.by_ref:
             self._recall(turn, record)
 
-    def baseline_started(self, root: bytes, since_ns: int) -> None:
+    def baseline_started(self, root: bytes, since: Since) -> None:
         if root in self.folders:
-            self.baselines.started(root, since_ns)
+            self.baselines.started(root, since)
 
     def scan_started(self, root: bytes) -> None:
         if root in self.folders:

@@ -66,7 +66,7 @@ class Judge:
         """One look, no older than what was last heard of the path: done with, a job, or looked at once more."""
         ref, look, known = event.ref, event.look, event.known
         live, fresh, retry = candidate.live, candidate.fresh, candidate.retry
-        if not fresh and not retry and not folder.optimize_existing and self._stood_before(ref, look, known):
+        if not fresh and not retry and not folder.optimize_existing and self._stood_before(turn, ref, look, known):
             self._settler.drop(ref)
             self.spare(turn, ref, look.identity or NO_IDENTITY, look.uid)
         elif look.kind is not FileKind.REGULAR or look.identity is None:
@@ -88,12 +88,12 @@ class Judge:
         record = FileRecord(ref, identity, JobState.SETTLING, uid=uid)
         self._story.move(turn, record, JobState.SKIPPED, EXISTING, EXISTING_DETAIL)
 
-    def _stood_before(self, ref: FileRef, look: Look, known: FileRecord | None) -> bool:
+    def _stood_before(self, turn: Turn, ref: FileRef, look: Look, known: FileRecord | None) -> bool:
         """Does a scan find what was here when the folder was first watched, and nobody has told yet which content?"""
         if look.kind not in (FileKind.REGULAR, FileKind.UNREADABLE):
             return False
         if known is None:
-            return self._baselines.stood_before(ref.root, look.ctime_ns)
+            return self._baselines.stood_before(ref.root, look.ctime_ns, turn.now_s)
         return known.reason == EXISTING and known.identity == NO_IDENTITY and look.identity is not None
 
     def _finished_already(self, known: FileRecord, look: Look, folder: FolderPolicy, *, live: bool) -> bool:

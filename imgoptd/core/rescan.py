@@ -26,6 +26,7 @@ from imgoptd.core.finished import (
     untouchable,
 )
 from imgoptd.core.model import FINAL_STATES, Identity, JobState
+from imgoptd.core.since import Since
 
 STEP = 4096
 """Entries compared in one go, about."""
@@ -114,8 +115,8 @@ class Terms:
 
     spare_existing: bool = True
     """What stood there when the folder was first watched is left alone (`existing = "ignore"`)."""
-    baseline_ns: int | None = None
-    """Of the first scan of a folder that is to be spared: the file clock just before it was watched; 0: unknown."""
+    baseline: Since | None = None
+    """Of the first scan of a folder that is to be spared."""
     spare_companions: bool = True
     """What was left alone for the sake of other files stays so until somebody does something to it; else it is looked
     at once more."""
@@ -142,9 +143,19 @@ class Found:
 class Merge:
     """Feed `rows` whenever `wants_rows`, call `proven` whenever `wants_proof`, and `advance` until `over`."""
 
-    def __init__(self, terms: Terms, ignored: Callable[[bytes], bool], start: bytes = b"") -> None:
-        """`ignored`: do the folder's rules leave the path alone? `start`: only what lies below is merged."""
+    def __init__(
+        self,
+        terms: Terms,
+        ignored: Callable[[bytes], bool],
+        start: bytes = b"",
+        now_s: Callable[[], float] = lambda: 0.0,
+    ) -> None:
+        """`ignored`: do the folder's rules leave the path alone? `start`: only what lies below is merged.
+
+        `now_s` gives the time as in `Since.at_s`; it matters to a baseline alone.
+        """
         self._terms = terms
+        self._now_s = now_s
         self._ignored = ignored
         self._prefix = start + b"/" if start else b""
         self._plain_not = UNTOUCHABLE | {VANISHED} | (frozenset() if terms.spare_existing else {EXISTING})
@@ -273,9 +284,8 @@ class Merge:
     def _only_seen(self, seen: Entry, found: Found) -> None:
         if self._ignored(seen.path):
             return
-        since_ns = self._terms.baseline_ns
-        before = since_ns is not None and (seen.ctime_ns < since_ns or not since_ns)
-        if before and seen.kind is Kind.REGULAR:
+        since = self._terms.baseline
+        if since is not None and seen.kind is Kind.REGULAR and not since.came(seen.ctime_ns, self._now_s()):
             found.stood.append(Stood(seen.path, seen.identity, seen.uid))
         else:
             found.hints.append(seen.path)

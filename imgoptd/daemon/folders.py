@@ -21,6 +21,7 @@ from imgoptd.config.rules import PathRules
 from imgoptd.config.schema import Watch
 from imgoptd.core import events as e
 from imgoptd.core.model import Failure, FailureKind, FileRef, HintKind
+from imgoptd.core.since import Since
 from imgoptd.core.text import show_path
 from imgoptd.daemon.outputs import Outputs
 from imgoptd.daemon.patience import patiently
@@ -218,7 +219,8 @@ class Folders:
 
     async def _arm(self, known: Watched, *, first: bool, why: str = "") -> None:
         """Hold, watch, recover, scan: in this order, so that nothing falls between."""
-        since_ns = time.clock_gettime_ns(CLOCK_REALTIME_COARSE)
+        at_s = time.monotonic()  # first: too much may seem to have passed since, never too little
+        since = Since(time.clock_gettime_ns(CLOCK_REALTIME_COARSE), at_s)
         try:
             folder = await self._in_thread(lambda: Folder(known.watch.path))
             if self._watcher is not None:
@@ -240,10 +242,10 @@ class Folders:
         if known.trouble:
             self._found(known)
         await self.finish(self._unfinished.below(known.watch.path))
-        known.baseline_ns = None
+        known.baseline = None
         if not await patiently(lambda: self._store.has_baseline(known.watch.path), self._log):
-            known.baseline_ns = since_ns
-            self._post(e.BaselineStarted(known.watch.path, since_ns))
+            known.baseline = since
+            self._post(e.BaselineStarted(known.watch.path, since))
         # What the watcher asked for when it was armed again may have been heard too early, while no folder was held.
         self._scans.whole(known, why)
 

@@ -20,6 +20,7 @@ from imgoptd.adapters.watcher import Watcher, WatchError
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, HintKind
 from imgoptd.core.rescan import Found, Merge, Terms, next_s
+from imgoptd.core.since import Since
 from imgoptd.core.text import show_path
 from imgoptd.daemon.patience import patiently
 from imgoptd.daemon.watched import Watched
@@ -86,10 +87,10 @@ class Scans:
             self._post(e.ScanStarted(known.watch.path))
         known.scan = self._begin(self._scan_whole(known, folder, regular))
 
-    def below(self, known: Watched, path: bytes, kind: HintKind, baseline_ns: int | None = None) -> None:
+    def below(self, known: Watched, path: bytes, kind: HintKind, baseline: Since | None = None) -> None:
         """Scan what lies below a folder of the watched one."""
         if known.folder is not None:
-            terms = self._terms(known, baseline_ns)
+            terms = self._terms(known, baseline)
             self._begin(self._scan_below(known, known.folder, path, kind, terms))
 
     def desynced(self, known: Watched, why: str) -> None:
@@ -122,11 +123,11 @@ class Scans:
         task.add_done_callback(self._running.discard)
         return task
 
-    def _terms(self, known: Watched, baseline_ns: int | None, *, regular: bool = False) -> Terms:
+    def _terms(self, known: Watched, baseline: Since | None, *, regular: bool = False) -> Terms:
         spare = known.watch.existing == "ignore" and self._patient
         return Terms(
             spare,
-            baseline_ns if spare else None,
+            baseline if spare else None,
             spare_companions=known.watch.companions == "leave" and self._patient,
             part_hard_links=known.watch.hard_links == "part",
             patient=self._patient,
@@ -142,8 +143,8 @@ class Scans:
         while True:
             known.again = False
             began_s = time.monotonic()
-            unread: dict[bytes, int | None] = {}
-            terms = self._terms(known, known.baseline_ns, regular=regular)
+            unread: dict[bytes, Since | None] = {}
+            terms = self._terms(known, known.baseline, regular=regular)
             complete = await self._pass(known, folder, b"", HintKind.FOUND, terms, unread)
             if complete:
                 known.unread, known.unlisted = unread, False
@@ -157,7 +158,7 @@ class Scans:
                 unlisted_s = min(UNLISTED_MOST_S, unlisted_s * 2)
             regular = regular and not known.again
         if complete:
-            known.baseline_ns = None
+            known.baseline = None
         elif known.folder is folder:
             known.trouble = f"{show_path(root)} cannot be listed"
         known.rescan = ""
@@ -175,7 +176,7 @@ class Scans:
         start: bytes,
         kind: HintKind,
         terms: Terms,
-        unread: dict[bytes, int | None],
+        unread: dict[bytes, Since | None],
     ) -> bool:
         """Compare once, no faster than the engine takes in what comes of it. False: `start` could not be scanned."""
         root, rules = known.watch.path, known.rules
@@ -188,9 +189,9 @@ class Scans:
                 self._say_unreadable(root, path, error)
             known.unlisted = known.unlisted or not path
             if path and len(unread) < UNREAD_MOST:
-                unread[path] = known.unread.get(path, terms.baseline_ns)
+                unread[path] = known.unread.get(path, terms.baseline)
 
-        merge = Merge(terms, lambda path: rules.ignores(path) is not None, start)
+        merge = Merge(terms, lambda path: rules.ignores(path) is not None, start, time.monotonic)
         pieces = walk(folder, known.watch.recursive, lambda path: bool(rules.ignores_dir(path)), failed, start)
         after = b""
         while not merge.over:
@@ -244,10 +245,10 @@ class Scans:
             if path in known.unread and path not in readable:
                 known.unread[path] = known.unread.pop(path)  # to the end of the line
         for path in readable:
-            baseline_ns = known.unread.pop(path, None)
+            baseline = known.unread.pop(path, None)
             if self._watcher is not None:
                 await self._in_thread(partial(self._watcher.extend, known.watch.path, path))
-            self.below(known, path, HintKind.FOUND, baseline_ns)
+            self.below(known, path, HintKind.FOUND, baseline)
 
     def _say_unreadable(self, root: bytes, path: bytes, error: OSError) -> None:
         where = show_path(root.rstrip(b"/") + b"/" + path)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from imgoptd.adapters.beneath import Folder
 from imgoptd.config.rules import PathRules
 from imgoptd.config.schema import Watch
+from imgoptd.core.since import Since
 
 
 @dataclass(slots=True)
@@ -22,8 +23,8 @@ class Watched:
     """Its output tree is out of reach, and the engine was told."""
     polled: str = ""
     """Why it is polled, as it was said last; empty: it is not."""
-    baseline_ns: int | None = None
-    """While its first scan is under way: the file clock just before it was watched."""
+    baseline: Since | None = None
+    """While its first scan is under way."""
     scan: asyncio.Task[None] | None = None
     """The last scan of the whole folder."""
     scanned: Folder | None = None
@@ -34,8 +35,8 @@ class Watched:
     """Why the scan that is under way was begun; empty: none is, or for no particular reason."""
     next_scan_s: float | None = None
     """When it is scanned for no particular reason (monotonic); None: not before a scan has ended."""
-    unread: dict[bytes, int | None] = field(default_factory=dict)
-    """Folders in it that could not be read, with the `baseline_ns` that held then."""
+    unread: dict[bytes, Since | None] = field(default_factory=dict)
+    """Folders in it that could not be read, with the `baseline` that held then."""
     unlisted: bool = False
     """It could not be listed itself when it was last tried, and that was said."""
     said_s: float | None = None

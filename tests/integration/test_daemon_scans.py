@@ -25,6 +25,7 @@ from imgoptd.core import rescan
 from imgoptd.core.commands import AppendStep, SaveFile
 from imgoptd.core.model import FileRecord, FileRef, HintKind, Identity, JobState
 from imgoptd.daemon import scans
+from imgoptd.core.since import Since
 from imgoptd.daemon.scans import Scans
 from imgoptd.daemon.watched import Watched
 from tests.deep import deep
@@ -227,7 +228,8 @@ def test_a_folder_that_cannot_be_listed_just_now_is_scanned_as_soon_as_it_can(
     async def main() -> None:
         plant(root, "came while we were down")
         async with standing(root, tmp_path / "state") as stand:
-            stand.known.baseline_ns = (root / "came while we were down").stat().st_ctime_ns + 1 if first else None
+            came_ns = (root / "came while we were down").stat().st_ctime_ns
+            stand.known.baseline = Since(came_ns + 1) if first else None
             await stand.store.known(stand.known.watch.path, b"", 1)  # what the store opens it has open now
             with no_descriptors_left():
                 stand.scans.whole(stand.known, "for a test")
@@ -274,11 +276,11 @@ def test_the_first_scan_tells_of_old_files_without_a_hint(root: Path, tmp_path: 
     async def main() -> None:
         plant(root, "old")
         async with standing(root, tmp_path / "state") as stand:
-            stand.known.baseline_ns = (root / "old").stat().st_ctime_ns + 1
+            stand.known.baseline = Since((root / "old").stat().st_ctime_ns + 1)
             assert await stand.scan() == []
             [told] = [event for event in stand.events if isinstance(event, e.StoodBefore)]
             assert [one.path for one in told.files] == [b"old"]
-            assert stand.known.baseline_ns is None
+            assert stand.known.baseline is None
 
     asyncio.run(main())
 

@@ -9,13 +9,16 @@ from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileKind, FileRef, HintKind, Identity, JobState, Lease, Look
 from imgoptd.core.policy import FolderPolicy
+from imgoptd.core.since import Since
 
 ROOT = b"/srv"
 FILE = FileRef(ROOT, b"a.jpg")
-WATCHED_SINCE_NS = 1_000
+SINCE = Since(1_000)
 
 
-@pytest.mark.parametrize(("ctime_ns", "stood_before"), [(999, True), (1_000, False), (1_001, False)])
+@pytest.mark.parametrize(
+    ("ctime_ns", "stood_before"), [(999, True), (1_000, False), (1_001, False), (1_000 + 10**9, True)]
+)
 def test_what_changed_since_the_folder_was_watched_is_no_part_of_what_stood_there(
     ctime_ns: int, stood_before: bool
 ) -> None:
@@ -24,7 +27,7 @@ def test_what_changed_since_the_folder_was_watched_is_no_part_of_what_stood_ther
     said: list[c.Command] = []
     for event in (
         e.Configured(1, (folder,), 0, 1, 300.0),
-        e.BaselineStarted(ROOT, WATCHED_SINCE_NS),
+        e.BaselineStarted(ROOT, SINCE),
         e.ScanStarted(ROOT),
         e.Hinted(FILE, HintKind.FOUND),
         e.ScanFinished(ROOT),

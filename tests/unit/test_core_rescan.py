@@ -22,6 +22,7 @@ from imgoptd.core.finished import (
 )
 from imgoptd.core.model import FINAL_STATES, Identity, JobState
 from imgoptd.core.rescan import EVERY_S, REST, STEP, Found, Kind, Merge, Seen, Stood, Terms, next_s
+from imgoptd.core.since import Since
 
 
 class Row(NamedTuple):
@@ -181,14 +182,29 @@ def test_what_is_no_regular_file_costs_nothing_while_it_stays_of_its_kind(kind: 
     assert is_hinted(stands(), row(JobState.SKIPPED, reason, NO_IDENTITY))
 
 
+def test_a_ctime_of_a_clock_that_was_set_does_not_prove_that_a_file_came_since() -> None:
+    day_ns, second_ns = 86_400 * 10**9, 10**9
+    seen = [
+        ROOT,
+        Seen(b"came at the end", Kind.REGULAR, A, ctime_ns=day_ns + 5 * second_ns),
+        Seen(b"from later", Kind.REGULAR, A, ctime_ns=day_ns + 6 * second_ns),
+        Seen(b"from tomorrow", Kind.REGULAR, A, ctime_ns=2 * day_ns),
+    ]
+    merge = Merge(Terms(baseline=Since(day_ns, at_s=100.0)), lambda path: False, now_s=lambda: 105.0)
+    merge.rows([], last=True)
+    found = merge.advance(iter([seen]))
+    assert [one.path for one in found.stood] == [b"from later", b"from tomorrow"]
+    assert found.hints == [b"came at the end"]
+
+
 def test_the_first_scan_tells_old_files_by_their_stat_and_hints_at_what_came_since() -> None:
     def at(path: bytes, ctime_ns: int, kind: Kind = Kind.REGULAR) -> Seen:
         return Seen(path, kind, A, uid=5, ctime_ns=ctime_ns)
 
     seen = [ROOT, at(b"link", 1, Kind.SYMLINK), at(b"new", 50), at(b"old", 49)]
-    found = merged(seen, [], Terms(baseline_ns=50))
+    found = merged(seen, [], Terms(baseline=Since(50)))
     assert (found.stood, found.hints) == ([Stood(b"old", A, 5)], [b"link", b"new"])
-    assert merged(seen, [], Terms(baseline_ns=0)).hints == [b"link"]
+    assert merged(seen, [], Terms(baseline=Since())).hints == [b"link"]
 
 
 def test_only_a_regular_scan_forgets_and_only_what_protects_nothing() -> None:

@@ -8,6 +8,7 @@ from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileKind, FileRef, HintKind, Identity, JobState, Lease, Look
 from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.rescan import Stood
+from imgoptd.core.since import Since
 
 ROOT = b"/srv"
 FILE = FileRef(ROOT, b"a.jpg")
@@ -17,7 +18,7 @@ STOOD = e.StoodBefore(ROOT, (Stood(b"a.jpg", Identity(1, 2, 3, 4), 7), Stood(b"b
 def scanning(*, optimize_existing: bool = False) -> Engine:
     engine = Engine()
     folder = FolderPolicy(ROOT, settle_s=1.0, optimize_existing=optimize_existing)
-    for event in (e.Configured(1, (folder,), 0, 1, 300.0), e.BaselineStarted(ROOT, 100), e.ScanStarted(ROOT)):
+    for event in (e.Configured(1, (folder,), 0, 1, 300.0), e.BaselineStarted(ROOT, Since(100)), e.ScanStarted(ROOT)):
         engine.handle(event, 0.0)
     return engine
 
