@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import pytest
 
 from tests.replacing import NEW, OLD
-from tests.torture.committing import WAYS
 from tests.torture.points import KILLED, Points
 from tests.torture.report import CannotRun
 from tests.torture.rows import faults, syscalls
@@ -45,9 +44,7 @@ def test_killed_at_a_call_of_the_commit_path_a_file_ends_old_or_new() -> None:
 
 
 def test_a_call_of_the_commit_path_that_fails_leaves_the_original_whole_and_no_temp() -> None:
-    # A kept original and a store that is being closed are for the long form alone.
-    ways = [name for name, way in WAYS.items() if not way.keeps and not way.closes]
-    report = faults.run(SECONDS, seed(), 40, ways)
+    report = faults.run(SECONDS, seed(), 40)
     assert report.failures == []
     assert report.rounds > 40
 

@@ -24,8 +24,8 @@ from imgoptd.core import events as e
 from imgoptd.core import rescan
 from imgoptd.core.commands import AppendStep, SaveFile
 from imgoptd.core.model import FileRecord, FileRef, HintKind, Identity, JobState
-from imgoptd.daemon import scans
 from imgoptd.core.since import Since
+from imgoptd.daemon import scans
 from imgoptd.daemon.scans import Scans
 from imgoptd.daemon.watched import Watched
 from tests.deep import deep

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import subprocess
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 
-from imgoptd.adapters.replace import ReplaceError
-from tests.mirroring import Trees, intend, mirrored, put, refused, start
+from imgoptd.adapters.replace import UNFINISHED, ReplaceError
+from tests.mirroring import Trees, intend, mirrored, put, recovered, refused, start
 from tests.replacing import NEW, NEWER, OLD, can_refuse, said_by, seen, temps
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
@@ -67,6 +69,7 @@ def test_a_folder_whose_owner_cannot_be_given_opens_to_nobody_else() -> None:
     code = """
 import os, sys
 from imgoptd.adapters.mirror.folders import give_rights
+from typing import Any
 import tempfile
 with tempfile.TemporaryDirectory() as folder:
     fd = os.open(folder, os.O_RDONLY)
@@ -154,6 +157,7 @@ def test_so_it_is_where_a_filesystem_can_do_less(trees: Trees, refusals: str) ->
     code = f"""
 import sys
 from pathlib import Path
+from typing import Any
 from tests.mirroring import *
 for what in {refusals!r}.split():
     refuse(what)
@@ -240,3 +244,25 @@ def test_an_original_that_is_being_written_to_puts_nothing_anywhere(trees: Trees
             put(job, intent)
     assert caught.value.failure.reason == "busy"
     assert os.listdir(trees.output) == []
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EEXIST])
+def test_a_name_that_was_given_before_an_error_was_told_is_left_to_the_recovery(
+    trees: Trees, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As when the answer of a network filesystem is lost, and the request made again; there is none here."""
+    link = os.link
+
+    def link_without_answer(*arguments: Any, **options: Any) -> None:
+        link(*arguments, **options)
+        raise OSError(code, os.strerror(code))
+
+    with start(trees, "a.jpg", None) as job:
+        intent = intend(trees, "a.jpg", job)
+        monkeypatch.setattr(os, "link", link_without_answer)
+        with pytest.raises(ReplaceError) as refused:
+            put(job, intent)
+    assert refused.value.failure.reason == UNFINISHED
+    recovery = recovered(trees, intent)
+    assert (recovery.finished, recovery.settled) == (True, True)
+    assert (trees.output / "a.jpg").read_bytes() == NEW

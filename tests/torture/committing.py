@@ -68,6 +68,7 @@ WAYS = {
     "kept in state_dir": Way(keeps=True, blocked=True),
     "kept, copied and renamed": Way(("tmpfile", "exchange"), keeps=True),
     "kept, put back": Way(keeps=True, saved=True),
+    "kept in state_dir, put back": Way(keeps=True, blocked=True, saved=True),
 }
 
 COMMITS_TRIED = 3

@@ -16,6 +16,7 @@ from imgoptd.adapters.replace.exchanging import (
     drop_result,
     exchange,
     materialise,
+    result_stands,
 )
 from imgoptd.adapters.replace.failures import UNFINISHED, ReplaceError, failure_of, transient
 from imgoptd.adapters.replace.names import UNSUPPORTED, Names
@@ -81,11 +82,13 @@ def _fill(job: MirrorJob, result: Identity, names: Names) -> Placed:
             atomic = True
         else:
             atomic = _temp_into_gap(names)
-    except FileExistsError as error:
-        drop_result(job, names)
-        raise ReplaceError(taken()) from error
     except OSError as error:
+        if result_stands(job, names):
+            detail = f"an error was told of a name that was given: {error.strerror or error.errno}"
+            raise ReplaceError(transient(UNFINISHED, detail)) from error
         drop_result(job, names)
+        if isinstance(error, FileExistsError):
+            raise ReplaceError(taken()) from error
         doing = "the result could not be put into the output tree"
         raise ReplaceError(failure_of(error, doing, "not-permitted")) from error
     failpoints.hit("mirror.after_link")

@@ -20,8 +20,8 @@ from imgoptd.adapters.replace.failures import (
     transient,
     vanished,
 )
-from imgoptd.adapters.replace.keeping import copy_content, copy_into, keep_temp, remove_copy
-from imgoptd.adapters.replace.names import UNSUPPORTED, Names
+from imgoptd.adapters.replace.keeping import copy_content, copy_into, keep_temp, remove_copy, remove_part
+from imgoptd.adapters.replace.names import UNSUPPORTED, Names, same_file
 from imgoptd.adapters.replace.opening import OpenJob
 from imgoptd.adapters.replace.preparing import check_finished, check_unchanged, finish_result, result_changed
 from imgoptd.adapters.replace.putback import put_back
@@ -130,6 +130,9 @@ def _settle(job: OpenJob, intent: Intent, result: Identity, names: Names, copy: 
             failure = done
         kept = put_back(names, job.output_fd, result)
         names.sync_folder()
+        if result_stands(job, names):
+            # There was no temp to put back: somebody moved it, or our rename was done and an error told of it.
+            raise ReplaceError(transient(UNFINISHED, f"{failure.detail}; the result stands at the path all the same"))
         _drop_copy(job, intent)
     except OSError as error:
         said = error.strerror or f"error {error.errno}"
@@ -215,15 +218,27 @@ def _give_up(job: OpenJob, intent: Intent, names: Names) -> None:
 
 
 def _drop_copy(job: OpenJob, intent: Intent) -> None:
-    """The original stays at its path: a copy that was made of it is needed no longer. Raises OSError."""
-    if intent.keep is not None and os.fstat(job.input_fd).st_nlink:
+    """Our result does not stand at the path: a copy of the original that was made is needed no longer. Raises OSError.
+
+    The original may be gone all the same: removed, or replaced by something newer, by somebody else.
+    """
+    if intent.keep is not None:
+        remove_part(job.undo_fd, intent.keep.name)
         remove_copy(job.undo_fd, intent.keep.name, job.identity, intent.original_sha256)
 
 
 def _rename_over(job: OpenJob, result: Identity, names: Names, copy: Identity | None) -> Placed:
-    """Without RENAME_EXCHANGE: check once more, then rename. Raises OSError and ReplaceError before the rename only."""
+    """Without RENAME_EXCHANGE: check once more, then rename. Raises OSError and ReplaceError.
+
+    After the rename it is UNFINISHED.
+    """
     check_before(job, names)
-    names.temp_over_name()
+    try:
+        names.temp_over_name()
+    except OSError as error:
+        if result_stands(job, names):  # done, and the answer was lost
+            raise ReplaceError(transient(UNFINISHED, "an error was told of a rename that was done")) from error
+        raise
     failpoints.hit("replace.after_rename")
     try:
         names.sync_folder()
@@ -231,6 +246,24 @@ def _rename_over(job: OpenJob, result: Identity, names: Names, copy: Identity | 
         said = error.strerror or f"error {error.errno}"
         raise ReplaceError(transient(UNFINISHED, f"the new name could not be put on disk: {said}")) from error
     return Placed(result, atomic=False, kept=copy)
+
+
+def result_stands(job: OpenJob, names: Names) -> bool:
+    """Does the file's own name stand for our result? Raises ReplaceError UNFINISHED where that cannot be told.
+
+    A filesystem may do what it is asked and then report an error (a lost answer over a network).
+    """
+    try:
+        pin = names.pin_name()
+        if pin is None:
+            return False
+        try:
+            return same_file(pin, job.output_fd)
+        finally:
+            os.close(pin)
+    except OSError as error:
+        said = error.strerror or f"error {error.errno}"
+        raise ReplaceError(transient(UNFINISHED, f"what stands at the path cannot be told: {said}")) from error
 
 
 def drop_result(job: OpenJob, names: Names) -> None:
@@ -249,7 +282,7 @@ def drop_result(job: OpenJob, names: Names) -> None:
     except OSError as error:
         said = error.strerror or f"error {error.errno}"
         raise ReplaceError(transient(UNFINISHED, f"the unused result could not be removed: {said}")) from error
-    # A filesystem may do what it is asked and then report an error (a lost answer over a network).
+    # The exchange was done, and an error was told of it.
     raise ReplaceError(transient(UNFINISHED, "the names are not as they were before the exchange"))
 
 
