@@ -72,6 +72,7 @@ class Store(Questions):
     def __init__(self, path: Path, opened: Opened, lock: store_files.Lock, wall: Callable[[], float]) -> None:
         super().__init__(opened.connection)
         self._keeper = opened.keeper
+        self._log_hold = opened.log_hold
         self._lock = lock
         self._wall = wall
         self.path = path
@@ -108,25 +109,33 @@ class Store(Questions):
             raise
 
     def close(self) -> None:
-        """Move the log into the database and let the folder go. A second call does nothing."""
+        """Move the log into the database, if that can be done, and let the folder go. A second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        if self._files.lost():
-            try:
-                put_beside(self._connection, self.path.parent)
-            except (StoreError, sqlite3.Error, OSError):
-                pass  # no room for it: the next store begins empty
-        if all_in_database(self._connection) and self._put_seal(SealState.CLOSED):
-            try:
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-            except sqlite3.Error:
-                pass  # the log is of no account any more
-        self._connection.close()
-        if self._keeper.seal.log and not Path(f"{self.path}-wal").exists():
-            self._put_seal(SealState.CLOSED)  # what could not be moved just before could be moved in the end
-        self._keeper.close()
-        self._lock.release()
+        try:
+            if self._files.lost():
+                self._put_beside()
+            if all_in_database(self._connection) and self._put_seal(SealState.CLOSED):
+                if self._log_hold is not None:
+                    self._log_hold.let_go()
+                try:
+                    self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+                except sqlite3.Error:
+                    pass  # the log is of no account any more
+            # Else the log stays, whatever could be moved by now: the seal says that it is needed.
+            self._connection.close()
+        finally:
+            if self._log_hold is not None:
+                self._log_hold.close()
+            self._keeper.close()
+            self._lock.release()
+
+    def _put_beside(self) -> None:
+        try:
+            put_beside(self._connection, self.path.parent)
+        except (StoreError, sqlite3.Error, OSError):
+            pass  # no room for it: the next store begins empty
 
     def mark_damaged(self) -> None:
         """Damage was found: the next opening rebuilds the store, even if it does not meet the damage."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import struct
 import time
 from pathlib import Path
 
@@ -100,6 +101,42 @@ def _inode(path: str) -> tuple[int, int] | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     return status.st_dev, status.st_ino
+
+
+class LogHold:
+    """Keeps SQLite from moving and removing the log when the last connection is closed, until it is let go of.
+
+    SQLite does so only where it gets the database for itself alone (the lock of
+    https://www.sqlite.org/lockingv3.html#locking, in unix a lock of these bytes). A lock of an open file description
+    (fcntl(2)) counts as another's, in the same process too. Close the connection before the hold: closing a file
+    frees all locks that the process has on it.
+    """
+
+    _SHARED_FIRST, _SHARED_BYTES = 0x40000002, 510
+
+    def __init__(self, database: Path) -> None:
+        """Where the filesystem has no such locks nothing is held. Raises StoreError."""
+        try:
+            self._descriptor = os.open(database, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+        except OSError as error:
+            raise StoreError(f"{database} cannot be opened: {error.strerror}; mend its rights") from error
+        try:
+            self._lock(fcntl.F_RDLCK)
+        except OSError:
+            pass  # the log goes as SQLite has it
+
+    def let_go(self) -> None:
+        try:
+            self._lock(fcntl.F_UNLCK)
+        except OSError:
+            pass  # it was not held
+
+    def _lock(self, kind: int) -> None:
+        lock = struct.pack("hhqqi4x", kind, os.SEEK_SET, self._SHARED_FIRST, self._SHARED_BYTES, 0)  # struct flock
+        fcntl.fcntl(self._descriptor, fcntl.F_OFD_SETLK, lock)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
 
 
 def set_aside(state_dir: Path, wall_s: float) -> Path:

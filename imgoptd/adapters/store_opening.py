@@ -11,7 +11,7 @@ from pathlib import Path
 
 from imgoptd.adapters import failpoints, store_files, store_seal
 from imgoptd.adapters.store_check import READ_ERRORS, Damaged, check_all, check_beginning, code_of, is_damage, read_only
-from imgoptd.adapters.store_files import StoreDamaged, StoreError
+from imgoptd.adapters.store_files import LogHold, StoreDamaged, StoreError
 from imgoptd.adapters.store_salvage import salvage
 from imgoptd.adapters.store_schema import VERSION, migrate
 from imgoptd.adapters.store_seal import BrokenSeal, Keeper, Seal, SealState
@@ -30,6 +30,8 @@ _REBUILT = f"{store_files.NAME}.rebuilt"
 class Opened:
     connection: sqlite3.Connection
     keeper: Keeper
+    log_hold: LogHold | None
+    """None where there is no log."""
     rebuilt_because: str
     """Not empty where a damaged store was set aside and rebuilt: a sentence to be said aloud."""
     checked: bool
@@ -46,8 +48,8 @@ def open_or_begin(state_dir: Path, wall: Callable[[], float], checked_at_once_by
         except Damaged as damage:
             because = rebuild(state_dir, str(damage), wall)
             seal, checked = _read_seal(state_dir), True
-        connection, keeper = _connect(state_dir, seal)
-        return Opened(connection, keeper, because, checked)
+        connection, keeper, log_hold = _connect(state_dir, seal)
+        return Opened(connection, keeper, log_hold, because, checked)
     except Damaged as damage:
         raise StoreDamaged(
             f"the store was damaged again as soon as it was rebuilt ({damage}); test the disk"
@@ -113,7 +115,7 @@ def _size(path: Path) -> int:
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
-def _connect(state_dir: Path, seal: Seal | None) -> tuple[sqlite3.Connection, Keeper]:
+def _connect(state_dir: Path, seal: Seal | None) -> tuple[sqlite3.Connection, Keeper, LogHold | None]:
     # Before the store has this version: afterwards a version that was not announced is damage.
     keeper = Keeper(state_dir, replace(seal, version=VERSION) if seal else Seal(SealState.OPEN, VERSION))
     try:
@@ -128,11 +130,12 @@ def _connect(state_dir: Path, seal: Seal | None) -> tuple[sqlite3.Connection, Ke
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
         migrate(connection)
         begin_seal(connection, keeper, log)
+        log_hold = LogHold(state_dir / store_files.NAME) if log else None  # last: nothing after it can fail
     except BaseException:
         connection.close()
         keeper.close()
         raise
-    return connection, keeper
+    return connection, keeper, log_hold
 
 
 def _connect_to(path: Path) -> sqlite3.Connection:

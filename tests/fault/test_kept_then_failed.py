@@ -1,4 +1,4 @@
-"""An error at each call that ends the keeping of an original."""
+"""An error at each call that ends the keeping of an original, or the closing of the store."""
 
 from __future__ import annotations
 
@@ -38,3 +38,13 @@ def test_a_copy_of_an_original_that_somebody_replaced_in_the_last_moment_is_remo
     assert points.undisturbed(trial, "kept in state_dir, put back") == 0
     assert points.wrong(trial, before, "kept in state_dir, put back") == []
     assert list(trial.state.glob("undo/*")) == []
+
+
+@pytest.mark.parametrize("call", ["pwrite64", "newfstatat"])
+def test_a_store_that_fails_while_it_is_closed_is_whole_at_the_next_start(points: Points, call: str) -> None:
+    way = "exchanged, then stopped"
+    times = points.calls(way)[call]
+    for number in range(times - 3, times + 1):
+        result = points.done_to(way, f"{call}:error=EIO:when={number}+")
+        assert (result.status, result.wrong) == (0, [])
+        assert result.injected >= 1
