@@ -62,6 +62,8 @@ class Job:
     intended: bool = False
     """Its intent is durable: what was begun at its place goes on."""
     due_s: float = 0.0
+    told: FileRecord | None = None
+    """Of a file that could not be looked at: the row that was stored of it before."""
 
     @property
     def ref(self) -> FileRef:

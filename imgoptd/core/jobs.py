@@ -92,10 +92,16 @@ class Jobs:
         self.backlog.add(job)
 
     def defer_unopened(
-        self, turn: Turn, record: FileRecord, folder: FolderPolicy, failure: Failure, noticed_s: float
+        self,
+        turn: Turn,
+        record: FileRecord,
+        folder: FolderPolicy,
+        failure: Failure,
+        noticed_s: float,
+        told: FileRecord | None = None,
     ) -> None:
-        """Defer a file that could not even be looked at."""
-        self.failed(turn, self._new(record, folder, noticed_s), failure)
+        """Defer a file that could not even be looked at; `told` is its stored row."""
+        self.failed(turn, self._new(record, folder, noticed_s, told), failure)
 
     def given_out(self, turn: Turn, job: Job) -> None:
         """The job left the backlog for a worker."""
@@ -297,7 +303,7 @@ class Jobs:
 
     def failed(self, turn: Turn, job: Job, failure: Failure) -> None:
         """The attempt did not end well: what follows is `core.retry`'s to say."""
-        then = retry.after(failure, job.record.attempts, self._deferrals[job.ref])
+        then = retry.after(failure, job.record.attempts, self._deferrals[job.ref], len(self.deferred))
         if then.blame:
             job.record = replace(job.record, attempts=job.record.attempts + 1)
             job.solo = then.solo
@@ -327,9 +333,9 @@ class Jobs:
         job.due_s = turn.now_s + delay_s
         self._deferrals[job.ref] += 1
         detail = f"{failure.detail}; tried again in {delay_s:.0f} s"
-        job.record = self._story.move(turn, job.record, JobState.DEFERRED, failure.reason, detail)
+        job.record = self._story.move(turn, job.record, JobState.DEFERRED, failure.reason, detail, known=job.told)
         self.deferred.add(job)
-        if not self.places.took(turn, job, failure):
+        if not self.places.took(turn, job, failure) and job.record != job.told:
             self._story.announce(turn, job.record)
 
     def _end(self, turn: Turn, job: Job, state: JobState, reason: str, detail: str) -> None:
@@ -342,10 +348,10 @@ class Jobs:
         elif job.misplaced:
             self._attend(turn, job.ref, job.again, False)
 
-    def _new(self, record: FileRecord, folder: FolderPolicy, noticed_s: float) -> Job:
+    def _new(self, record: FileRecord, folder: FolderPolicy, noticed_s: float, told: FileRecord | None = None) -> Job:
         self._seq += 1
         domain = Domain(record.ref.root, record.uid)
-        job = Job(record, domain, folder.priority, folder.settings, self._seq, noticed_s)
+        job = Job(record, domain, folder.priority, folder.settings, self._seq, noticed_s, told=told)
         self.by_ref[record.ref] = job
         return job
 

@@ -131,7 +131,7 @@ class Judge:
             else:
                 record = replace(record, output=folder.output)
                 failure = Failure(FailureKind.TRANSIENT, look.reason, look.detail)
-                self._jobs.defer_unopened(turn, record, folder, failure, candidate.noticed_s)
+                self._jobs.defer_unopened(turn, record, folder, failure, candidate.noticed_s, known)
             return
         symlink = look.kind is FileKind.SYMLINK
         reason = SYMLINK if symlink else NOT_A_FILE

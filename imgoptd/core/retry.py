@@ -12,6 +12,12 @@ OF_THE_CONTENT = frozenset({FailureKind.CORRUPT, FailureKind.UNVERIFIED})
 """What a worker can only say of the bytes it read."""
 FIRST_DELAY_S = 5.0
 LONGEST_DELAY_S = 3600.0
+UNREADABLE = "unreadable"
+"""The reason of a file that could not even be opened: a look costs next to nothing, and nobody tells when a folder on
+its way can be entered again."""
+_FEW_UNREADABLE = 200
+_DOUBLED_FOR_FEW = 3
+"""So few are looked at every 40 s; twice as many half as often, and so on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +30,11 @@ class Next:
     """The next attempt runs alone and may take twice the memory."""
 
 
-def after(failure: Failure, blamed: int, deferrals: int) -> Next:
-    """What follows a failure, given the attempts already blamed on the file and how often it was deferred in a row."""
+def after(failure: Failure, blamed: int, deferrals: int, waiting: int = 0) -> Next:
+    """What follows a failure, given the attempts already blamed on the file and how often it was deferred in a row.
+
+    `waiting`: how many files are deferred now.
+    """
     kind = failure.kind
     if kind is FailureKind.REJECTED:
         return Next(JobState.SKIPPED)
@@ -34,7 +43,10 @@ def after(failure: Failure, blamed: int, deferrals: int) -> Next:
     if kind is FailureKind.CHANGED:
         return Next(JobState.SETTLING)
     if kind is FailureKind.TRANSIENT:
-        return Next(JobState.DEFERRED, delay_s=min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0 ** min(deferrals, 20)))
+        doubled = min(deferrals, 20)
+        if failure.reason == UNREADABLE:
+            doubled = min(doubled, _DOUBLED_FOR_FEW + (waiting // _FEW_UNREADABLE).bit_length())
+        return Next(JobState.DEFERRED, delay_s=min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**doubled))
     return lost(blamed)
 
 

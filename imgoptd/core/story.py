@@ -27,11 +27,24 @@ class Story:
         """Since this start: entries into each final state, and `bytes_before` and `bytes_after` of what was done."""
 
     def move(
-        self, turn: Turn, record: FileRecord, state: JobState, reason: str = "", detail: str = "", text: str = ""
+        self,
+        turn: Turn,
+        record: FileRecord,
+        state: JobState,
+        reason: str = "",
+        detail: str = "",
+        text: str = "",
+        *,
+        known: FileRecord | None = None,
     ) -> FileRecord:
-        """The record in its new state, saved and told. `text` is told instead of reason and detail where given."""
+        """The record in its new state, saved and told. `text` is told instead of reason and detail where given.
+
+        `known` is the stored row, where it is at hand: if it says just this, nothing is written.
+        """
         states.check(record.state, state)
         moved = replace(record, state=state, reason=reason, detail=detail)
+        if moved == known:
+            return moved
         if state is not JobState.SETTLING:
             # A file that settles again keeps its row as an unfinished one, so that a restart finds it.
             turn.record(c.SaveFile(moved))

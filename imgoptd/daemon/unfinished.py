@@ -43,6 +43,8 @@ class Unfinished:
         self._state_dir = state_dir
         self._replaces: dict[FileRef, Intent] = {}
         self._restores: dict[FileRef, Kept] = {}
+        self._said: dict[FileRef, str] = {}
+        """Why it could not be done, as it was said last."""
         self._finishing = asyncio.Lock()
         """One at a time puts names right: a folder that is found again and a look at a file of it may both want to."""
 
@@ -83,9 +85,13 @@ class Unfinished:
                 else:
                     trouble = await self._finish_replace(ref, folder, profile_of(ref.root))
                     trouble = trouble or await self._finish_restore(ref, folder)
-            if trouble:
+            if not trouble:
+                self._said.pop(ref, None)
+                continue
+            unsettled[ref] = trouble
+            if self._said.get(ref) != trouble:
+                self._said[ref] = trouble
                 self._log.say("warning", f"{show_path(ref.full)}: {trouble}", 4, PATH=show_path(ref.full))
-                unsettled[ref] = trouble
         return unsettled
 
     async def _finish_replace(self, ref: FileRef, folder: Folder, profile: str) -> str:

@@ -185,6 +185,7 @@ def test_an_earlier_replace_that_is_not_settled_makes_the_file_unreadable_and_it
                 assert looked.look.kind is FileKind.UNREADABLE
                 assert "earlier replace is still to be put right" in looked.look.detail
                 assert await bench.store.intents() == [intent]
+            assert bench.said().count("could not be put right yet") == 1, "it is said once"
             assert (await bench.look(b"other.jpg")).look.kind is FileKind.GONE
             (root / "disk").mkdir()
             (root / "disk" / "a.jpg").write_bytes(b"back")

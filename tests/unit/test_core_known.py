@@ -111,6 +111,21 @@ def test_a_file_with_too_long_a_path_is_left_for_good_and_looked_at_when_somethi
     assert world.state(A) == (JobState.DONE, "optimized")
 
 
+def test_a_file_that_stays_unreadable_is_looked_at_every_40_s_and_said_and_written_down_no_more() -> None:
+    world = World()
+    world.drop(A, PHOTO)
+    world.disk.files[A].kind = FileKind.UNREADABLE
+    world.run(200.0)
+    world.actions.clear()
+    said = world.store.files[A]
+    world.run(4_000.0)
+    assert world.actions == [c.LookAt(A)] * 100
+    assert world.store.files[A] is said
+    world.disk.files[A].kind = FileKind.REGULAR
+    world.run(40.0)
+    assert world.state(A) == (JobState.DONE, "optimized")
+
+
 @pytest.mark.parametrize("pinnable", [True, False])
 def test_a_finished_file_that_cannot_be_read_for_a_while_is_not_done_again(pinnable: bool) -> None:
     world = World()

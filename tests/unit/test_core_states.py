@@ -84,6 +84,16 @@ def test_the_surroundings_failing_defers_longer_each_time_up_to_an_hour_and_neve
     assert retry.after(failure(FailureKind.TRANSIENT), 0, 10**9).delay_s == LONGEST_DELAY_S
 
 
+def test_few_files_that_cannot_be_opened_are_looked_at_again_within_a_minute_and_many_less_often() -> None:
+    unreadable = Failure(FailureKind.TRANSIENT, "unreadable", "")
+    delays = [retry.after(unreadable, 0, times, waiting=199).delay_s for times in (0, 1, 2, 3, 4, 10**9)]
+    assert delays == [FIRST_DELAY_S, 10.0, 20.0, 40.0, 40.0, 40.0]
+    for waiting in (200, 1_000, 10_000, 1_000_000):
+        delay_s = retry.after(unreadable, 0, 100, waiting).delay_s
+        assert 40.0 < delay_s <= LONGEST_DELAY_S
+        assert waiting / delay_s <= 10 or delay_s == LONGEST_DELAY_S, "looks in a second"
+
+
 def test_a_file_that_costs_its_worker_runs_once_more_alone_then_never_again() -> None:
     assert retry.after(failure(FailureKind.EXHAUSTED), 0, 0) == Next(JobState.QUEUED, blame=True, solo=True)
     assert retry.after(failure(FailureKind.EXHAUSTED), 1, 0) == Next(JobState.QUARANTINED, blame=True)
