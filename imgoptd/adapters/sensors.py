@@ -163,7 +163,9 @@ class Sensors:
         averages = [pressure.avg10 for pressure in found if pressure is not None]
         return max(averages, default=None), max(rates, default=None)
 
-    def _others(self, now_s: float, affinity: set[int], own_cpu_s: float) -> float | None:
+    def _others(self, now_s: float, affinity: set[int], own_cpu_s: float | None) -> float | None:
+        if own_cpu_s is None:
+            return None
         busy_ticks = parse_busy_ticks(read(f"{self._proc}/stat"), affinity)
         busy_s = None if busy_ticks is None else busy_ticks / _TICKS_PER_S
         base = _window(self._cpu_times, now_s, (busy_s, own_cpu_s, float(len(affinity))))
@@ -175,13 +177,17 @@ class Sensors:
         others_s = (busy_s - then_busy_s) - (own_cpu_s - then_own_s)
         return min(float(len(affinity)), max(0.0, others_s / (now_s - then_s)))
 
-    def _own(self, worker_pids: Mapping[int, int], helper_pids: Iterable[int]) -> tuple[float, dict[int, int]]:
+    def _own(self, worker_pids: Mapping[int, int], helper_pids: Iterable[int]) -> tuple[float | None, dict[int, int]]:
         """(CPU seconds of our processes so far, worker -> resident bytes)."""
         helpers = {os.getpid(), *helper_pids}
-        cpu_s = sum(self._cpu_s(pid, with_children=True) for pid in helpers)
+        cpu_s: float | None
+        try:
+            cpu_s = sum(self._cpu_s(pid, with_children=True) for pid in helpers)
+            cpu_s += sum(self._cpu_s(pid, with_children=False) for pid in worker_pids.values())
+        except OSError:  # /proc cannot be read, for want of descriptors, say
+            cpu_s = None
         rss: dict[int, int] = {}
         for worker, pid in worker_pids.items():
-            cpu_s += self._cpu_s(pid, with_children=False)
             resident = self._rss(pid)
             if resident is not None:
                 rss[worker] = resident
@@ -200,7 +206,7 @@ class Sensors:
     def _rss(self, pid: int) -> int | None:
         try:
             return int(self._process(pid).memory_info().rss) or None  # 0: a zombie
-        except psutil.Error:
+        except (psutil.Error, OSError):
             return None
 
     def _process(self, pid: int) -> psutil.Process:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import subprocess
 import sys
 import time
@@ -64,6 +65,22 @@ def test_a_worker_that_is_gone_is_left_out_of_the_reading() -> None:
     done.wait()
 
     assert Sensors().read({1: done.pid, 2: os.getpid()}).worker_rss[0][0] == 2
+
+
+def test_without_a_descriptor_to_be_had_nothing_is_known_and_later_all_is_again() -> None:
+    sensors = Sensors()
+    had = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, had[1]))
+    try:
+        blind = sensors.read({1: os.getpid()})
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, had)
+    assert (blind.available_bytes, blind.others_cpus, blind.worker_rss) == (None, None, ())
+    sensors.read({})
+    time.sleep(0.2)
+    seeing = sensors.read({1: os.getpid()})
+    assert seeing.others_cpus is not None
+    assert len(seeing.worker_rss) == 1
 
 
 def test_cpu_time_of_our_workers_is_not_that_of_others() -> None:
