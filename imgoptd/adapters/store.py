@@ -41,9 +41,10 @@ from imgoptd.adapters.store_rows import (
     row_of_receipt,
 )
 from imgoptd.adapters.store_seal import SealState
-from imgoptd.adapters.store_tables import COLUMNS, checksum, insert, sealed
+from imgoptd.adapters.store_tables import COLUMNS, checksum, insert, sealed, since_key
 from imgoptd.core.commands import (
     AppendStep,
+    BaselineBegun,
     BaselineTaken,
     DropIntent,
     DropKept,
@@ -225,7 +226,12 @@ class Store(Questions):
                 store_kept.drop(self._connection, kept)
             case SaveOutput(output):
                 self._put("output", self._file_id(output.ref), *row_of_output(output))
+            case BaselineBegun(root, wall_ns):
+                key = since_key(self._root_id(root))
+                if not self._rows("meta", "key = ?", key):
+                    self._put("meta", key, wall_ns)
             case BaselineTaken(root):
+                self._connection.execute("DELETE FROM meta WHERE key = ?", (since_key(self._root_id(root)),))
                 number = self._root_id(root)
                 crc = checksum("root", number, root, 1)
                 self._connection.execute("UPDATE root SET baseline = 1, crc = ? WHERE id = ?", (crc, number))

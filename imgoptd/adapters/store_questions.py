@@ -13,7 +13,7 @@ from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.adapters.store_opening import failed
 from imgoptd.adapters.store_rows import Known, digest, file_from, intent_from, output_from, receipt_from
 from imgoptd.adapters.store_schema import UNFINISHED
-from imgoptd.adapters.store_tables import COLUMNS, is_sound, of_sound
+from imgoptd.adapters.store_tables import COLUMNS, is_sound, of_sound, since_key
 from imgoptd.core.model import FileRecord, FileRef, Intent, Output, Receipt
 
 HISTORY_STEPS = 50
@@ -135,6 +135,11 @@ class Questions:
     def kept(self) -> KeptRows:
         """The originals that are kept."""
         return KeptRows(self._rows)
+
+    def baseline_since(self, root: bytes) -> int:
+        """When a first scan of the folder was begun that is not complete yet, in ns of the files' clock; 0: never."""
+        numbers = [row[0] for row in self._rows("root", "path = ?", root)]
+        return sum(row[1] for number in numbers for row in self._rows("meta", "key = ?", since_key(number)))
 
     def _rows(self, table: str, where: str, *values: Any) -> list[tuple[Any, ...]]:
         """Rows as in COLUMNS. Raises StoreDamaged for one that is not what was written."""

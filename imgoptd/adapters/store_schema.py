@@ -136,7 +136,7 @@ MIGRATIONS: tuple[str, ...] = (
     # 4: a checksum in each row, a count of the commits, and the checksum of the schema
     f"""
     CREATE TABLE meta (
-        key TEXT PRIMARY KEY,  -- 'commits' that were made, 'schema': see `schema_checksum`
+        key TEXT PRIMARY KEY,  -- 'commits' that were made, 'schema': see `schema_checksum`, 'since N': see `since_key`
         value INTEGER NOT NULL,
         crc INTEGER NOT NULL
     ) STRICT, WITHOUT ROWID;

@@ -27,6 +27,11 @@ COLUMNS: dict[str, str] = {
 _pack = msgspec.msgpack.Encoder().encode
 
 
+def since_key(root: int) -> str:
+    """Of the row in `meta` that says when the first scan of a folder was begun."""
+    return f"since {root}"
+
+
 def checksum(table: str, *values: Any) -> int:
     """CRC-32 of a row's values, in the order of COLUMNS, and of its table's name.
 

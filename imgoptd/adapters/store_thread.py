@@ -121,6 +121,9 @@ class StoreThread:
     async def totals(self) -> dict[str, int]:
         return await self._run(self._store.totals)
 
+    async def baseline_since(self, root: bytes) -> int:
+        return await self._run(lambda: self._store.baseline_since(root))
+
     async def has_baseline(self, root: bytes) -> bool:
         return await self._run(lambda: self._store.has_baseline(root))
 

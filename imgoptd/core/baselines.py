@@ -33,8 +33,10 @@ class Baselines:
         self.scanning = {root for root in self.scanning if root in roots}
         self._known = {root: one for root, one in self._known.items() if root in roots}
 
-    def started(self, root: bytes, since: Since) -> None:
+    def started(self, turn: Turn, root: bytes, since: Since) -> None:
         self._known[root] = _Baseline(since)
+        if since.wall_ns:
+            turn.record(c.BaselineBegun(root, since.wall_ns))
 
     def scan_finished(self, turn: Turn, root: bytes, complete: bool) -> None:
         self.scanning.discard(root)

@@ -74,6 +74,15 @@ class SaveOutput:
 
 
 @dataclass(frozen=True, slots=True)
+class BaselineBegun:
+    """The folder's first scan begins: what comes after this moment is new, also if the scan has to be begun again."""
+
+    root: bytes
+    wall_ns: int
+    """By the clock that stamps files. The first one told counts, until the baseline is taken."""
+
+
+@dataclass(frozen=True, slots=True)
 class BaselineTaken:
     """The folder's first scan is complete: from now on what is found there came later."""
 
@@ -81,7 +90,16 @@ class BaselineTaken:
 
 
 Record = (
-    SaveFile | AppendStep | SaveIntent | DropIntent | SaveReceipt | SaveKept | DropKept | SaveOutput | BaselineTaken
+    SaveFile
+    | AppendStep
+    | SaveIntent
+    | DropIntent
+    | SaveReceipt
+    | SaveKept
+    | DropKept
+    | SaveOutput
+    | BaselineBegun
+    | BaselineTaken
 )
 
 # ---- actions: what the adapters do ----------------------------------------------------------------------------------

@@ -46,7 +46,7 @@ class Engine:
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
             e.Configured: self._configured,
             e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
-            e.BaselineStarted: lambda turn, event: self.intake.baseline_started(event.root, event.since),
+            e.BaselineStarted: lambda turn, event: self.intake.baseline_started(turn, event.root, event.since),
             e.ScanStarted: lambda turn, event: self.intake.scan_started(event.root),
             e.ScanFinished: lambda turn, event: self.intake.scan_finished(turn, event.root, event.complete),
             e.StoodBefore: lambda turn, event: self.intake.stood_before(turn, event.root, event.files),

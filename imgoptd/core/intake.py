@@ -72,9 +72,9 @@ class Intake:
         elif record.ref not in self.jobs.by_ref:
             self._recall(turn, record)
 
-    def baseline_started(self, root: bytes, since: Since) -> None:
+    def baseline_started(self, turn: Turn, root: bytes, since: Since) -> None:
         if root in self.folders:
-            self.baselines.started(root, since)
+            self.baselines.started(turn, root, since)
 
     def scan_started(self, root: bytes) -> None:
         if root in self.folders:

@@ -16,6 +16,12 @@ class Since(NamedTuple):
     at_s: float = 0.0
     """By the clock of events, which only goes on."""
 
+    def begun(self, wall_ns: int) -> Since:
+        """This moment moved back to an earlier one, told by the wall clock alone; as it is where that is none."""
+        if not 0 < wall_ns <= self.wall_ns:
+            return self
+        return Since(wall_ns, self.at_s - (self.wall_ns - wall_ns) / 1e9)
+
     def came(self, ctime_ns: int, now_s: float) -> bool:
         """Has the file, seen at `now_s` or before, come since? False where its ctime does not prove it.
 

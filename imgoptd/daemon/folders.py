@@ -244,8 +244,10 @@ class Folders:
         await self.finish(self._unfinished.below(known.watch.path))
         known.baseline = None
         if not await patiently(lambda: self._store.has_baseline(known.watch.path), self._log):
-            known.baseline = since
-            self._post(e.BaselineStarted(known.watch.path, since))
+            # A first scan that a crash cut short is begun anew, but what came after its beginning is new all the same.
+            begun_ns = await patiently(lambda: self._store.baseline_since(known.watch.path), self._log)
+            known.baseline = since.begun(begun_ns)
+            self._post(e.BaselineStarted(known.watch.path, known.baseline))
         # What the watcher asked for when it was armed again may have been heard too early, while no folder was held.
         self._scans.whole(known, why)
 

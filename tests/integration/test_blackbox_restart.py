@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import time
 from typing import Any
 
+from imgoptd.adapters.store import Store
+from imgoptd.core.commands import BaselineBegun
 from tests import images
 from tests.checker import compare, snapshot
 from tests.harness import Daemon, drop, eventually, unique
@@ -23,6 +27,20 @@ def test_what_stood_there_when_first_watched_is_left_alone() -> None:
         after = snapshot(daemon.watched)
         assert {name: after[name] for name in before} == before
         assert daemon.status()["counts"]["done"] == 1
+
+
+def test_what_came_after_a_crash_in_the_first_scan_is_done_and_what_stood_there_before_is_left_alone() -> None:
+    with Daemon(existing="ignore") as daemon:
+        [old] = drop(daemon.watched, {"old.jpg": images.jpegs()["baseline.jpg"]})
+        store = Store.open(daemon.base / "state")
+        # As a daemon leaves it that was killed before its first scan was complete.
+        store.commit([BaselineBegun(os.fsencode(daemon.watched), old.stat().st_ctime_ns + 1)])
+        store.close()
+        time.sleep(0.1)  # the clock that stamps files has its ticks
+        [new] = drop(daemon.watched, {"new.jpg": images.jpegs()["grey.jpg"]})
+        daemon.start()
+        daemon.wait_done([new])
+        assert (daemon.why(new)["state"], daemon.why(old)["reason"]) == ("done", "existing")
 
 
 def test_what_stood_there_is_done_where_the_config_asks_for_it() -> None:

@@ -14,6 +14,7 @@ from imgoptd.adapters.store_seal import Keeper, Seal, SealState
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core.commands import (
     AppendStep,
+    BaselineBegun,
     BaselineTaken,
     DropIntent,
     Record,
@@ -79,6 +80,21 @@ def test_a_path_never_heard_of_has_nothing(store: Store) -> None:
     assert not store.is_result(SHA)
     assert not store.is_result("")
     assert not store.has_baseline(b"/srv/a")
+
+
+def test_the_first_beginning_of_a_first_scan_counts_until_it_is_complete(store: Store, state_dir: Path) -> None:
+    store.commit([BaselineBegun(b"/srv/a", 1_700_000_000_000_000_000)])
+    store.close()
+    again = Store.open(state_dir)
+    try:
+        again.commit([BaselineBegun(b"/srv/a", 1_800_000_000_000_000_000)])
+        assert again.baseline_since(b"/srv/a") == 1_700_000_000_000_000_000
+        assert again.baseline_since(b"/srv/b") == 0
+        again.commit([BaselineTaken(b"/srv/a")])
+        assert again.baseline_since(b"/srv/a") == 0
+        assert again.opened_fresh_because == ""
+    finally:
+        again.close()
 
 
 def test_what_is_committed_is_there_after_a_restart(store: Store, state_dir: Path) -> None:

@@ -76,6 +76,7 @@ class SimStore:
     kept: dict[bytes, Kept] = field(default_factory=dict)
     outputs: dict[tuple[FileRef, bytes], Output] = field(default_factory=dict)
     baselines: set[bytes] = field(default_factory=set)
+    begun: dict[bytes, int] = field(default_factory=dict)
     steps: defaultdict[FileRef, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
 
     def commit(self, records: list[c.Record]) -> None:
@@ -98,6 +99,8 @@ class SimStore:
                     del self.kept[kept.at.name]
                 case c.SaveOutput(output):
                     self.outputs[output.ref, output.root] = output
+                case c.BaselineBegun(root, wall_ns):
+                    self.begun.setdefault(root, wall_ns)
                 case c.BaselineTaken(root):
                     self.baselines.add(root)
 

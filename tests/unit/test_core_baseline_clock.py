@@ -16,6 +16,25 @@ FILE = FileRef(ROOT, b"a.jpg")
 SINCE = Since(1_000)
 
 
+def test_the_beginning_of_a_first_scan_is_durable_before_anything_is_looked_at() -> None:
+    engine = Engine()
+    engine.handle(e.Configured(1, (FolderPolicy(ROOT),), 0, 1, 300.0), 0.0)
+    assert engine.handle(e.BaselineStarted(ROOT, SINCE), 0.0) == [c.BaselineBegun(ROOT, 1_000)]
+
+
+def test_a_scan_that_is_begun_again_counts_from_its_first_beginning() -> None:
+    now = Since(5_000_000_000, 100.0)
+    first = now.begun(2_000_000_000)
+    assert first == Since(2_000_000_000, 97.0)
+    assert first.came(3_000_000_000, 100.0) and not first.came(1_999_999_999, 100.0)
+
+
+@pytest.mark.parametrize("wall_ns", [0, 5_000_000_001])
+def test_a_beginning_that_is_unknown_or_of_a_clock_that_was_set_back_counts_for_nothing(wall_ns: int) -> None:
+    now = Since(5_000_000_000, 100.0)
+    assert now.begun(wall_ns) is now
+
+
 @pytest.mark.parametrize(
     ("ctime_ns", "stood_before"), [(999, True), (1_000, False), (1_001, False), (1_000 + 10**9, True)]
 )
