@@ -185,7 +185,7 @@ class Scans:
         def failed(path: bytes, error: OSError) -> None:
             nonlocal complete
             complete = complete and path != start
-            if path not in known.unread and path not in unread and (path or not known.unlisted):
+            if path not in known.unread and path not in unread and not self._is_told(known, path, error):
                 self._say_unreadable(root, path, error)
             known.unlisted = known.unlisted or not path
             if path and len(unread) < UNREAD_MOST:
@@ -249,6 +249,10 @@ class Scans:
             if self._watcher is not None:
                 await self._in_thread(partial(self._watcher.extend, known.watch.path, path))
             self.below(known, path, HintKind.FOUND, baseline)
+
+    def _is_told(self, known: Watched, path: bytes, error: OSError) -> bool:
+        """Of the watched folder itself: was it said before, or will the regular check say that rights were lost?"""
+        return not path and (known.unlisted or (self._watcher is not None and error.errno == errno.EACCES))
 
     def _say_unreadable(self, root: bytes, path: bytes, error: OSError) -> None:
         where = show_path(root.rstrip(b"/") + b"/" + path)

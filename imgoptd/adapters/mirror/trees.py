@@ -32,22 +32,21 @@ def open_tree(root: bytes, watched: Sequence[bytes]) -> Folder:
 def make_tree(root: bytes, watched: Sequence[bytes], like: bytes) -> None:
     """Make the folder `root`, with the rights of the folder at `like`; its parent is there. Raises OSError."""
     parent, _, name = root.rpartition(b"/")
-    with open_tree(parent or b"/", watched) as above:
+    with Folder(like) as model, open_tree(parent or b"/", watched) as above:  # first: without a model nothing is made
         parent_fd = above.pin_folder(b"")
         try:
             os.mkdir(name, _NEW, dir_fd=parent_fd)
             fd = open_beneath(parent_fd, name, os.O_RDONLY | os.O_DIRECTORY)
         finally:
             os.close(parent_fd)
-    try:
-        with Folder(like) as model:
+        try:
             pin = model.pin_folder(b"")
             try:
                 give_rights(fd, pin)
             finally:
                 os.close(pin)
-    finally:
-        os.close(fd)
+        finally:
+            os.close(fd)
 
 
 def is_empty(tree: Folder) -> bool:
