@@ -197,7 +197,11 @@ class Undo:
         opened = await self._in_thread(partial(self._check, kept, force, by_copy))
         if isinstance(opened, Failure):
             return opened, opened.detail
-        known = await self._store.file(ref)
+        try:
+            known = await patiently(partial(self._store.file, ref), self._log)
+        except BaseException:  # the client has gone: the descriptors are nobody's yet
+            opened.close()
+            raise
         answer: asyncio.Future[tuple[Failure | None, str]] = asyncio.get_running_loop().create_future()
         self._open[ref] = opened, force
         self._answers[ref] = answer

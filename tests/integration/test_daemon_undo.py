@@ -13,7 +13,9 @@ import pytest
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.model import FileKind, Kept, Restoring
+from tests.integration.pooling import open_descriptors
 from tests.integration.supervising import Bench, supervised
+from tests.integration.test_daemon_supervisor import Full
 from tests.replacing import NEWER, OLD
 from tests.undoing import keep, kept_file
 
@@ -137,6 +139,32 @@ def test_of_many_who_restore_a_file_at_once_all_but_one_are_told_that_it_is_busy
             task.cancel()
 
     with_kept(places, test)
+
+
+def test_a_restore_waits_for_a_store_that_cannot_be_read_and_leaves_no_descriptor_when_its_client_goes(
+    places: tuple[Path, Path],
+) -> None:
+    root, state = places
+
+    async def run() -> None:
+        async with supervised(root, state, Full) as bench:
+            kept = keep(root, state)
+            await bench.store.commit([c.SaveKept(kept)])
+            wish = [(kept.ref, kept.ref.full)]
+            before = open_descriptors()
+            bench.store.unreadable = True
+            asking = asyncio.create_task(bench.undo.bring_back(wish, force=False))
+            for _ in range(2000):
+                if "the store cannot be used" in bench.said():
+                    break
+                await asyncio.sleep(0.01)
+            assert not asking.done() and open_descriptors() > before
+            asking.cancel()
+            await asyncio.wait([asking])
+            assert open_descriptors() == before
+            assert bench.of(e.RestoreAsked) == []
+
+    asyncio.run(run())
 
 
 def test_an_old_original_that_is_just_being_restored_is_not_removed(places: tuple[Path, Path]) -> None:
