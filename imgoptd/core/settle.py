@@ -10,14 +10,12 @@ quiet.
 from __future__ import annotations
 
 import heapq
-import itertools
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from imgoptd.core.model import Failure, FileRecord, FileRef, HintKind, Identity, Lease, Look
 
 STRONG = frozenset({HintKind.CLOSED, HintKind.MOVED})
-SWEEP = 4
 BUSY_RETRY_MAX_S = 60.0
 """The longest wait between two looks at a file that is still being written."""
 RESTLESS_S = 60.0
@@ -75,6 +73,8 @@ class Settler:
         self._heap: list[tuple[float, FileRef]] = []
         self._recent: dict[FileRef, float] = {}
         """Files that were taken for complete at once, with the time until which a further hint speaks against it."""
+        self._recent_ends: list[tuple[float, FileRef]] = []
+        """The same by time, and some that are over or were hinted at again."""
 
     def hint(self, ref: FileRef, kind: HintKind, settle_s: float, now_s: float, *, quiet: bool = False) -> None:
         """Something happened at the path. `quiet` asks for quiet time whatever the kind of the hint."""
@@ -185,10 +185,12 @@ class Settler:
         return now_s + _doubled(candidate, candidate.busy_looks - 1)
 
     def _remember(self, ref: FileRef, until_s: float, now_s: float) -> None:
-        # The oldest come first; those that are over are swept out on the way, so that few are ever kept.
-        for old in [one for one, end_s in itertools.islice(self._recent.items(), SWEEP) if end_s <= now_s]:
-            del self._recent[old]
+        while self._recent_ends and self._recent_ends[0][0] <= now_s:
+            end_s, old = heapq.heappop(self._recent_ends)
+            if self._recent.get(old) == end_s:
+                del self._recent[old]
         self._recent[ref] = until_s
+        heapq.heappush(self._recent_ends, (until_s, ref))
 
     def drop(self, ref: FileRef) -> None:
         """Forget the candidate: it is settled, gone, or none of our business."""

@@ -207,6 +207,18 @@ def test_asked_for_quiet_even_a_close_waits() -> None:
     assert settler.next_due_s() == 1.0
 
 
+def test_files_taken_at_once_are_remembered_no_longer_than_settle_whatever_others_ask_for() -> None:
+    settler = Settler()
+    for number in range(50):
+        ref = FileRef(b"/srv", b"%d.jpg" % number)
+        settle_s = 86400.0 if number < 8 else 1.0
+        now_s = float(number * 10)
+        settler.hint(ref, HintKind.CLOSED, settle_s, now_s)
+        assert settler.due(now_s) == [ref] and settler.looked(ref, seen(), now_s)
+        settler.drop(ref)
+    assert len(settler._recent) == len(settler._recent_ends) == 9
+
+
 def test_a_dropped_candidate_is_never_due_again() -> None:
     settler = Settler()
     settler.hint(REF, HintKind.CREATED, 1.0, 0.0)
