@@ -302,8 +302,8 @@ class Merge:
         """A row that spares a file is kept for the case that the file comes back, and so is one of an absent disk."""
         if row.state is not JobState.SKIPPED or row.reason == EXISTING:
             return False
-        if row.reason == VANISHED:
-            return True
+        if row.reason in (VANISHED, SYMLINK, NOT_A_FILE):
+            return True  # such rows say nothing of a content
         around = next((dev for path, dev in reversed(self._listed) if row.path.startswith(path)), None)
         return around == row.identity.dev
 

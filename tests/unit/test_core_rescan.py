@@ -215,6 +215,11 @@ def test_only_a_regular_scan_forgets_and_only_what_protects_nothing() -> None:
         assert merged([ROOT], [kept], REGULAR).gone == []
 
 
+@pytest.mark.parametrize("reason", [VANISHED, SYMLINK, NOT_A_FILE])
+def test_what_is_gone_and_never_had_a_content_is_forgotten_wherever_it_lay(reason: str) -> None:
+    assert merged([ROOT], [Row(b"a", NO_IDENTITY, JobState.SKIPPED, reason)], REGULAR).gone == [b"a"]
+
+
 def test_rows_of_a_disk_that_is_not_mounted_are_kept() -> None:
     disk = Seen(b"disk/", Kind.LISTED, Identity(1, 5, 0, 0))
     rows = [Row(b"disk/a", A._replace(dev=9), JobState.SKIPPED, "not-smaller")]
