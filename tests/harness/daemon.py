@@ -200,9 +200,16 @@ existing = "{existing}"
         return result
 
     def why(self, path: Path | bytes) -> dict[str, Any]:
-        answer = self.ctl("why", path, "--json")
-        assert answer.status == 0, answer
-        result: dict[str, Any] = answer.json()
+        """The life of a file. One that was dropped just now is heard of a moment later: that is waited for."""
+        answers: list[Answer] = []
+
+        def seen() -> bool:
+            answers.append(self.ctl("why", path, "--json"))
+            return answers[-1].status == 0 or "not-seen" not in answers[-1].out
+
+        eventually(seen, 10, f"the daemon has seen {path!r}")
+        assert answers[-1].status == 0, answers[-1]
+        result: dict[str, Any] = answers[-1].json()
         return result
 
     def wait(self, paths: Iterable[Path | bytes], timeout_s: float = 60.0) -> Answer:
