@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import select
+import threading
 
 _PIECE_BYTES = 4096
 """poll() promises room for one page in a pipe, no more."""
@@ -19,6 +20,7 @@ class Stderr:
         self._patience_ms = _PATIENCE_MS
         self._lost_lines = 0
         self._inside_a_line = False
+        self._one_at_a_time = threading.Lock()  # scans and replaces speak from their threads
         self._poll = select.poll()
         if descriptor >= 0:
             self._poll.register(descriptor, select.POLLOUT)
@@ -40,6 +42,10 @@ class Stderr:
         """Write the line and its newline, or drop it; never raises, and waits 50 ms at most."""
         if self._descriptor < 0:
             return
+        with self._one_at_a_time:
+            self._write_one(line)
+
+    def _write_one(self, line: bytes) -> None:
         data = line + b"\n"
         if self._inside_a_line:
             data = b"\n" + data

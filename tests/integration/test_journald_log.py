@@ -7,14 +7,18 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
 import time
 import uuid
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from imgoptd.adapters.journald import CATALOG_FIELDS, IDENTIFIER, MESSAGE_IDS, Log
+from imgoptd.adapters.stderr import Stderr
 from imgoptd.core.commands import Announce
 from tests.integration.journald_fixture import PrivateJournal
 
@@ -291,3 +295,22 @@ def test_systemd_compiles_the_catalog(tmp_path: Path) -> None:
 
     assert (made.returncode, made.stderr) == (0, "")
     assert {line.split()[0] for line in listed.stdout.splitlines()} == set(MESSAGE_IDS.values())
+
+
+def test_lines_from_several_threads_are_written_whole_and_none_is_a_fault() -> None:
+    reading, writing = os.pipe()
+    stderr = Stderr(writing)
+    lines = [b"%d " % number + b"x" * 200 for number in range(8)]
+    read: list[bytes] = []
+
+    def drain() -> None:
+        with open(reading, "rb") as end:
+            read.extend(end.read().splitlines())
+
+    reader = threading.Thread(target=drain)
+    reader.start()
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(stderr.write_line, lines * 300))
+    os.close(writing)
+    reader.join()
+    assert Counter(read) == dict.fromkeys(lines, 300)
