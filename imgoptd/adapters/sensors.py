@@ -13,7 +13,7 @@ from typing import TypeVar
 import psutil
 
 from imgoptd.adapters.cgroup import Groups, parse_flat, read
-from imgoptd.core.events import Sensed
+from imgoptd.core.events import Sensed, WorkerReading
 
 V = TypeVar("V")
 
@@ -119,7 +119,7 @@ class Sensors:
             psi_some_rate=rate,
             cpus=self._cpus(affinity),
             others_cpus=self._others(now_s, affinity, own_cpu_s),
-            worker_rss=tuple(sorted(rss.items())),
+            workers=tuple(WorkerReading(*one) for one in sorted(rss.items())),
         )
 
     def limits(self) -> Limits:

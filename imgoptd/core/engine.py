@@ -7,8 +7,11 @@ from typing import Any
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.dispatch import NEEDS_MEMORY, Dispatcher
-from imgoptd.core.fleet import Fleet, Worker, WorkerState
+from imgoptd.core.dispatch import Dispatcher
+from imgoptd.core.estimate import Predict, predict
+from imgoptd.core.exits import Exits
+from imgoptd.core.fleet import Fleet, WorkerState
+from imgoptd.core.giving import NEEDS_MEMORY
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import FileRef
@@ -20,29 +23,20 @@ SENSE_S = 0.25
 """How often the sensors are read while there is work."""
 SENSE_HELD_S = 5.0
 """The same while jobs are held and nothing else is to do."""
-START_TIMEOUT_S = 30.0
-"""A worker that has not said it is ready by then is ended."""
-SIGKILL, SIGTERM = 9, 15
-MAX_KILLS = 8
-"""Times a job's worker may be killed from outside before the job is blamed for it."""
-QUICK_DEATHS = 5
-"""Workers that die in a row before doing anything; then starting is paused."""
-QUICK_DEATH_PAUSE_S = 30.0
 
 
 class Engine:
-    def __init__(self) -> None:
+    def __init__(self, predict: Predict = predict) -> None:
+        """`predict`: what a job takes, by its file alone."""
         self.story = Story()
-        self.intake = Intake(self.story)
+        self.intake = Intake(self.story, predict)
         self.jobs = self.intake.jobs
         self.restores = Restores(self.story, self.intake)
         self.fleet = Fleet()
+        self.exits = Exits(self.jobs, self.fleet)
         self.dispatcher = Dispatcher(self.intake, self.fleet)
         self.generation = 0
-        self.job_timeout_s = 300.0
         self._sensed_s: float | None = None
-        self._quick_deaths = 0
-        self.start_paused_until_s: float | None = None
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
             e.Configured: self._configured,
             e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
@@ -56,7 +50,7 @@ class Engine:
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
             e.WorkerStarted: self._worker_started,
-            e.WorkerExited: self._worker_exited,
+            e.WorkerExited: self.exits.worker_exited,
             e.TaskStarted: self._task_started,
             e.Recognised: self._recognised,
             e.TaskRefused: self._task_refused,
@@ -85,13 +79,13 @@ class Engine:
     def end_turn(self, now_s: float) -> list[c.Command]:
         """After the events of a turn: what is due, who gets what, how many workers there should be."""
         turn = Turn(now_s)
-        if not self.dispatcher.draining:
+        if not self.dispatcher.conditions.draining:
             self.intake.due(turn)
             self.jobs.start_copies(turn)
-        self._end_overdue(turn)
-        if self.start_paused_until_s is not None and now_s >= self.start_paused_until_s:
-            self.start_paused_until_s = None
-        self.dispatcher.run(turn, may_start=self.start_paused_until_s is None)
+        self.exits.end_overdue(turn)
+        if self.exits.start_paused_until_s is not None and now_s >= self.exits.start_paused_until_s:
+            self.exits.start_paused_until_s = None
+        self.dispatcher.run(turn, may_start=self.exits.start_paused_until_s is None)
         sense_s = self._next_sense_s(now_s)
         if sense_s is not None and now_s >= sense_s:
             self._sensed_s = now_s
@@ -100,10 +94,10 @@ class Engine:
 
     def next_deadline_s(self) -> float | None:
         """When `end_turn` should run again although nothing happens; None: not before an event."""
-        times = [self.intake.next_deadline_s() if not self.dispatcher.draining else None]
+        times = [self.intake.next_deadline_s() if not self.dispatcher.conditions.draining else None]
         times.append(self.dispatcher.scaler.next_deadline_s())
-        times.append(self.start_paused_until_s)
-        times += [self._overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
+        times.append(self.exits.start_paused_until_s)
+        times += [self.exits.overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
         if self._sensed_s is not None:
             times.append(self._next_sense_s(self._sensed_s))
         return min((time for time in times if time is not None), default=None)
@@ -126,7 +120,7 @@ class Engine:
 
     def drained(self) -> bool:
         """Draining, and nothing runs or is being put in place any more."""
-        if not self.dispatcher.draining or self.fleet.running_jobs() or self.restores.under_way:
+        if not self.dispatcher.conditions.draining or self.fleet.running_jobs() or self.restores.under_way:
             return False  # the usual answer, asked for after each turn: without a look at every job
         return not any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
 
@@ -144,26 +138,26 @@ class Engine:
     def _configured(self, turn: Turn, event: e.Configured) -> None:
         self.generation = event.generation
         self.intake.configure(turn, event.folders, event.patient)
-        self.job_timeout_s = event.job_timeout_s
+        self.exits.job_timeout_s = event.job_timeout_s
         self.jobs.undo.max_bytes = event.undo_max_bytes
         dispatcher = self.dispatcher
-        dispatcher.workers_min, dispatcher.workers_max = event.workers_min, event.workers_max
-        dispatcher.budget_bytes = event.memory_budget_bytes
+        dispatcher.conditions.workers_min, dispatcher.conditions.workers_max = event.workers_min, event.workers_max
+        dispatcher.conditions.budget_bytes = event.memory_budget_bytes
 
     def _sensed(self, turn: Turn, event: e.Sensed) -> None:
-        before = self.dispatcher.memory().largest_job_bytes()
-        self.dispatcher.sensed = event
-        after = self.dispatcher.memory().largest_job_bytes()
+        before = self.dispatcher.conditions.memory().largest_job_bytes()
+        self.dispatcher.conditions.sensed = event
+        after = self.dispatcher.conditions.memory().largest_job_bytes()
         if self.jobs.held and after is not None and (before is None or after > before):
             self.jobs.unhold(turn, NEEDS_MEMORY)
-        for worker_id, rss_bytes in event.worker_rss:
-            worker = self.fleet.workers.get(worker_id)
+        for reading in event.workers:
+            worker = self.fleet.workers.get(reading.worker)
             if worker is not None:
-                worker.rss_bytes = rss_bytes
+                worker.rss_bytes = reading.rss_bytes
 
     def _drain(self, turn: Turn, event: e.DrainRequested) -> None:
-        if not self.dispatcher.draining:
-            self.dispatcher.draining = True
+        if not self.dispatcher.conditions.draining:
+            self.dispatcher.conditions.draining = True
             running = self.fleet.running_jobs()
             queued = self.jobs.backlog.jobs
             turn.announce("drain", f"stopping: {running} running, {queued} stay queued", 5, jobs=running)
@@ -178,78 +172,6 @@ class Engine:
         worker.pid = event.pid
         worker.idle_rss_bytes = event.rss_bytes
         worker.rss_bytes = event.rss_bytes or 0
-
-    def _worker_exited(self, turn: Turn, event: e.WorkerExited) -> None:
-        worker = self.fleet.workers.pop(event.worker, None)
-        if worker is None:
-            return
-        retired = worker.state is WorkerState.DRAINING and not worker.killed_for
-        if not retired:
-            self._died(turn, worker, event)
-        running = worker.handed[0] if worker.handed else None
-        for job in worker.tasks:
-            turn.act(c.Discard(job.ref))
-            # Ended for being overdue, it may have got on to the next task before it was gone.
-            innocent = event.innocent or (worker.killed_for and job is not worker.overdue)
-            if job is not running or innocent or self._killed_from_outside(worker, job, event):
-                self.jobs.back_to_queue(turn, job, detail="its worker was lost through no fault of the file")
-            else:
-                self.jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
-
-    def _killed_from_outside(self, worker: Worker, job: Job, event: e.WorkerExited) -> bool:
-        """Somebody killed the worker: no fault of its file, up to a bound, since an unseen OOM kill looks the same."""
-        if event.oom_killed or worker.killed_for or event.status not in (-SIGKILL, -SIGTERM):
-            return False
-        job.kills += 1
-        return job.kills <= MAX_KILLS
-
-    def _death(self, worker: Worker, event: e.WorkerExited) -> str:
-        if worker.killed_for == "timeout":
-            return f"it took longer than job_timeout ({self.job_timeout_s:.0f} s)"
-        if event.oom_killed:
-            return "its worker was killed for lack of memory"
-        how = f"signal {-event.status}" if event.status < 0 else f"exit status {event.status}"
-        task = worker.handed[0] if worker.handed else None
-        doing = f" while working on {task.record.facts.format}" if task and task.record.facts else ""
-        return f"its worker ended with {how}{doing}"
-
-    def _died(self, turn: Turn, worker: Worker, event: e.WorkerExited) -> None:
-        turn.announce(
-            "worker",
-            f"worker {worker.id} (pid {worker.pid}) lost: {self._death(worker, event)}; a new one takes its place",
-            4,
-            worker=worker.id,
-            pid=worker.pid,
-            status=event.status,
-            oom=event.oom_killed,
-        )
-        self._quick_deaths = self._quick_deaths + 1 if worker.state is WorkerState.STARTING else 0
-        if self._quick_deaths >= QUICK_DEATHS:
-            self.start_paused_until_s = turn.now_s + QUICK_DEATH_PAUSE_S
-            self._quick_deaths = 0
-            turn.announce(
-                "error",
-                f"{QUICK_DEATHS} workers in a row died while starting; next try in {QUICK_DEATH_PAUSE_S:.0f} s. "
-                "Run `imgoptd --check` to see what is wrong with the codecs",
-                3,
-            )
-
-    def _end_overdue(self, turn: Turn) -> None:
-        for worker in self.fleet.workers.values():
-            overdue_s = self._overdue_s(worker)
-            if overdue_s is not None and turn.now_s >= overdue_s and not worker.killed_for:
-                worker.killed_for = "timeout" if worker.handed else "start-timeout"
-                worker.overdue = worker.handed[0] if worker.handed else None
-                turn.act(c.KillWorker(worker.id, worker.killed_for))
-
-    def _overdue_s(self, worker: Worker) -> float | None:
-        """When the worker has taken too long for what it does now; None: it does nothing.
-
-        What the daemon itself still opens or reads for it is not on its account: a disk that hangs is no file's fault.
-        """
-        if worker.handed:
-            return worker.head_since_s + self.job_timeout_s
-        return worker.started_s + START_TIMEOUT_S if worker.state is WorkerState.STARTING else None
 
     # ---- tasks ------------------------------------------------------------------------------------------------------
 
@@ -275,7 +197,7 @@ class Engine:
     def _probed(self, turn: Turn, event: e.Probed) -> None:
         taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
         if taken is not None:
-            self._quick_deaths = 0
+            self.exits.started_well()
             self.jobs.probed(turn, taken[1], event)
 
     def _finished(self, turn: Turn, event: e.Finished) -> None:

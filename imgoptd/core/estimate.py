@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from imgoptd.core.model import Effort, ImageFacts
+from imgoptd.core.model import Effort, FileRecord
 
 MIB = 1 << 20
 
@@ -47,40 +48,49 @@ class Estimate:
     cpu_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a job takes by what is known of its file alone, before anything was learned."""
+
+    memory_bytes: float
+    cpu_s: float
+
+
+Predict = Callable[[FileRecord], Prediction]
+"""Of a file that was probed."""
+
+
+def predict(record: FileRecord) -> Prediction:
+    """By the table of costs: format, way of coding, pixels, depth and size of the file."""
+    facts = record.facts
+    assert facts is not None
+    cost = COSTS.get((facts.format, facts.progressive), UNKNOWN_COST)
+    pixels, depth = facts.pixels, max(1.0, facts.depth_bits / 8)
+    memory = cost.base_bytes + cost.bytes_per_pixel * pixels * depth + cost.copies * record.identity.size
+    return Prediction(float(memory), cost.cpu_base_s + cost.cpu_s_per_megapixel * pixels / 1e6)
+
+
 class Estimator:
     """Keeps, for each format and way of coding, the last ratios of actual to predicted memory and CPU time."""
 
-    def __init__(self) -> None:
+    def __init__(self, predict: Predict = predict) -> None:
+        self._predict = predict
         self._memory: dict[tuple[str, bool], deque[float]] = {}
         self._cpu: dict[tuple[str, bool], deque[float]] = {}
 
-    def estimate(self, facts: ImageFacts, size_bytes: int) -> Estimate:
-        cost, key = self._cost(facts)
-        memory = self._raw_memory(cost, facts, size_bytes) * self._memory_factor(key)
-        return Estimate(int(memory), self._raw_cpu(cost, facts) * self._cpu_factor(key))
+    def estimate(self, record: FileRecord) -> Estimate:
+        """Of a file that was probed."""
+        raw, key = self._predict(record), _kind(record)
+        return Estimate(int(raw.memory_bytes * self._memory_factor(key)), raw.cpu_s * self._cpu_factor(key))
 
-    def learn(self, facts: ImageFacts, size_bytes: int, effort: Effort, idle_rss_bytes: int | None) -> None:
+    def learn(self, record: FileRecord, effort: Effort, idle_rss_bytes: int | None) -> None:
         """Take in what a finished job took. Jobs too small to measure teach nothing about memory."""
-        cost, key = self._cost(facts)
-        raw = self._raw_memory(cost, facts, size_bytes)
+        raw, key = self._predict(record), _kind(record)
         above = effort.peak_bytes - idle_rss_bytes if effort.peak_bytes and idle_rss_bytes is not None else 0
         if above > 16 * MIB:
-            self._memory.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, above / raw))
+            self._memory.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, above / raw.memory_bytes))
         if effort.cpu_s > 0:
-            self._cpu.setdefault(key, deque(maxlen=WINDOW)).append(
-                min(MOST_TRUSTED, effort.cpu_s / self._raw_cpu(cost, facts))
-            )
-
-    def _cost(self, facts: ImageFacts) -> tuple[Cost, tuple[str, bool]]:
-        key = (facts.format, facts.progressive)
-        return COSTS.get(key, UNKNOWN_COST), key
-
-    def _raw_memory(self, cost: Cost, facts: ImageFacts, size_bytes: int) -> float:
-        depth = max(1.0, facts.depth_bits / 8)
-        return float(cost.base_bytes + cost.bytes_per_pixel * facts.pixels * depth + cost.copies * size_bytes)
-
-    def _raw_cpu(self, cost: Cost, facts: ImageFacts) -> float:
-        return cost.cpu_base_s + cost.cpu_s_per_megapixel * facts.pixels / 1e6
+            self._cpu.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, effort.cpu_s / raw.cpu_s))
 
     def _memory_factor(self, key: tuple[str, bool]) -> float:
         """The 95th percentile of actual over predicted; never below 0.8 of the table, so that luck is not trusted."""
@@ -94,3 +104,8 @@ class Estimator:
         """The median of actual over predicted."""
         seen = self._cpu.get(key, ())
         return sorted(seen)[len(seen) // 2] if len(seen) >= ENOUGH_SAMPLES else 1.0
+
+
+def _kind(record: FileRecord) -> tuple[str, bool]:
+    assert record.facts is not None
+    return record.facts.format, record.facts.progressive

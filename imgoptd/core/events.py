@@ -234,6 +234,16 @@ class ReplaceFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerReading:
+    """What the kernel says of one worker now."""
+
+    worker: int
+    rss_bytes: int
+    cpu_s: float | None = None
+    """CPU seconds since it was forked; None is unknown."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sensed:
     """A reading of the machine. None is unknown, never zero."""
 
@@ -246,8 +256,8 @@ class Sensed:
     cpus: int = 1
     others_cpus: float | None = None
     """CPUs that processes other than ours keep busy."""
-    worker_rss: tuple[tuple[int, int], ...] = ()
-    """(worker, resident bytes) of each worker that could be read."""
+    workers: tuple[WorkerReading, ...] = ()
+    """Of each worker that could be read."""
 
 
 @dataclass(frozen=True, slots=True)

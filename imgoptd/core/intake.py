@@ -8,6 +8,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core import mirroring
 from imgoptd.core.baselines import Baselines
+from imgoptd.core.estimate import Predict, predict
 from imgoptd.core.job import WAITING, Stage
 from imgoptd.core.jobs import Jobs
 from imgoptd.core.judgement import Judge
@@ -22,11 +23,11 @@ from imgoptd.core.turn import Turn
 
 
 class Intake:
-    def __init__(self, story: Story) -> None:
+    def __init__(self, story: Story, predict: Predict = predict) -> None:
         self.settler = Settler()
         self.folders: dict[bytes, FolderPolicy] = {}
         self.baselines = Baselines()
-        self.jobs = Jobs(story, self.attend, self.suspect)
+        self.jobs = Jobs(story, self.attend, self.suspect, predict)
         self._judge = Judge(story, self.settler, self.jobs, self.baselines, self._pass_on)
         self.withheld: dict[bytes, set[FileRef]] = {}
         """Candidates of lost folders whose look was due: they are looked at when the folder is found."""

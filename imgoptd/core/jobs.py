@@ -11,7 +11,7 @@ from imgoptd.core import events as e
 from imgoptd.core import mirroring, retry
 from imgoptd.core.backlog import Backlog
 from imgoptd.core.deferred import Deferred
-from imgoptd.core.estimate import Estimator
+from imgoptd.core.estimate import Estimator, Predict, predict
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import (
     UNFINISHED,
@@ -45,11 +45,11 @@ Suspect = Callable[[Turn, FileRecord, Failure], None]
 
 
 class Jobs:
-    def __init__(self, story: Story, attend: Attend, suspect: Suspect) -> None:
+    def __init__(self, story: Story, attend: Attend, suspect: Suspect, predict: Predict = predict) -> None:
         self.by_ref: dict[FileRef, Job] = {}
         self.backlog = Backlog()
         self.copies = mirroring.Copies()
-        self.estimator = Estimator()
+        self.estimator = Estimator(predict)
         self.undo = UndoRoom()
         self.deferred = Deferred(lambda job: self.backlog.is_shut(job.place))
         self.held: set[FileRef] = set()
@@ -178,7 +178,7 @@ class Jobs:
             else:
                 self.failed(turn, job, facts.leave)
             return
-        job.estimate = self.estimator.estimate(facts, job.record.identity.size)
+        job.estimate = self.estimator.estimate(job.record)
         text = f"{facts.format} {facts.width}x{facts.height}, needs about {show_bytes(job.estimate.memory_bytes)}"
         turn.record(c.SaveFile(job.record))
         turn.record(c.AppendStep(job.ref, "probed", text))
@@ -201,7 +201,7 @@ class Jobs:
     def finished(self, turn: Turn, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
         """A worker is through with the job; its result, if any, lies in the output descriptor."""
         if job.record.facts is not None and outcome.verdict is not Verdict.FAILED:
-            self.estimator.learn(job.record.facts, job.record.identity.size, outcome.effort, idle_rss_bytes)
+            self.estimator.learn(job.record, outcome.effort, idle_rss_bytes)
         if job.misplaced and outcome.verdict is not Verdict.FAILED:
             self._begin_anew(turn, job)
             return

@@ -30,15 +30,15 @@ class Report:
         engine = self._engine
         inputs = engine.dispatcher.inputs()
         counts = engine.story.counts
-        sensed = engine.dispatcher.sensed
+        sensed = engine.dispatcher.conditions.sensed
         last = engine.dispatcher.scaler.last
         busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
-        wanted = engine.dispatcher.wanted
+        wanted = engine.dispatcher.conditions.wanted
         running = max(1, min(inputs.workers_max, wanted))
         done = self._counts()
         saved = _bytes(counts["bytes_before"], counts["bytes_after"])
         return {
-            "state": "draining" if engine.dispatcher.draining else "running",
+            "state": "draining" if engine.dispatcher.conditions.draining else "running",
             "generation": engine.generation,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "workers": {
@@ -72,11 +72,11 @@ class Report:
                 "available_bytes": sensed.available_bytes,
                 "budget_bytes": inputs.budget_bytes
                 if inputs.budget_bytes is not None
-                else engine.dispatcher.memory().largest_job_bytes(),
+                else engine.dispatcher.conditions.memory().largest_job_bytes(),
                 "reserved_bytes": inputs.reserved_bytes,
             },
             "scaling": {
-                "state": engine.dispatcher.state,
+                "state": engine.dispatcher.conditions.state,
                 "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
             },
             "store": {"trouble": self._store_trouble()},

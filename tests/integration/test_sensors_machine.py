@@ -54,8 +54,8 @@ def test_a_reading_of_this_machine_agrees_with_its_own_figures() -> None:
     assert sensed.limit_bytes is not None and 0 < sensed.limit_bytes <= machine.total
     assert sensed.available_bytes is not None and 0 < sensed.available_bytes <= sensed.limit_bytes
     assert 1 <= sensed.cpus <= len(os.sched_getaffinity(0))
-    ((worker, rss),) = sensed.worker_rss
-    assert worker == 1 and rss > MIB
+    (reading,) = sensed.workers
+    assert reading.worker == 1 and reading.rss_bytes > MIB
     assert sensed.others_cpus is None, "nothing is known of CPU time after one reading"
     assert sensed.psi_some_rate is None
 
@@ -64,7 +64,7 @@ def test_a_worker_that_is_gone_is_left_out_of_the_reading() -> None:
     done = subprocess.Popen(["true"])
     done.wait()
 
-    assert Sensors().read({1: done.pid, 2: os.getpid()}).worker_rss[0][0] == 2
+    assert Sensors().read({1: done.pid, 2: os.getpid()}).workers[0].worker == 2
 
 
 def test_without_a_descriptor_to_be_had_nothing_is_known_and_later_all_is_again() -> None:
@@ -75,12 +75,12 @@ def test_without_a_descriptor_to_be_had_nothing_is_known_and_later_all_is_again(
         blind = sensors.read({1: os.getpid()})
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, had)
-    assert (blind.available_bytes, blind.others_cpus, blind.worker_rss) == (None, None, ())
+    assert (blind.available_bytes, blind.others_cpus, blind.workers) == (None, None, ())
     sensors.read({})
     time.sleep(0.2)
     seeing = sensors.read({1: os.getpid()})
     assert seeing.others_cpus is not None
-    assert len(seeing.worker_rss) == 1
+    assert len(seeing.workers) == 1
 
 
 def test_cpu_time_of_our_workers_is_not_that_of_others() -> None:
@@ -252,7 +252,7 @@ def test_where_nothing_can_be_read_all_is_unknown_and_nothing_is_zero(tmp_path: 
 
     assert (sensed.available_bytes, sensed.limit_bytes) == (None, None)
     assert (sensed.psi_some_avg10, sensed.psi_some_rate, sensed.others_cpus) == (None, None, None)
-    assert sensed.worker_rss == ()
+    assert sensed.workers == ()
     assert sensors.limits().memory_bytes is None
     assert sensors.oom_kills() is None
 

@@ -58,7 +58,7 @@ def _check_places(engine: Engine, now_s: float) -> None:
         assert breaker.state is State.HALF_OPEN or breaker.next_s is not None, "it would stay so for ever"
     shut = {job.place for job in jobs.by_ref.values() if jobs.backlog.is_shut(job.place)}
     assert all(place.root in places.lost or place in places.breakers.known for place in shut), "shut without a reason"
-    for ref in () if engine.dispatcher.draining else jobs.deferred:
+    for ref in () if engine.dispatcher.conditions.draining else jobs.deferred:
         job = jobs.by_ref[ref]
         assert job.due_s > now_s or jobs.backlog.is_shut(job.place), "its time has come, and nobody will see to it"
     for root, refs in engine.intake.withheld.items():
@@ -72,7 +72,7 @@ def check_given_out(engine: Engine, action: c.SendProbe | c.SendJob) -> None:
 
 
 def _check_memory(engine: Engine) -> None:
-    fleet, budget = engine.fleet, engine.dispatcher.budget_bytes
+    fleet, budget = engine.fleet, engine.dispatcher.conditions.budget_bytes
     loads = [worker.reserved_bytes for worker in fleet.workers.values() if worker.reserved_bytes]
     if budget is not None and len(loads) > 1:  # one job may start whatever it needs
         assert sum(loads) <= budget, "more is reserved than there is"

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from imgoptd.core import commands as c
-from imgoptd.core.dispatch import DOMAIN_TURN_S, PROBES_IN_A_ROW
 from imgoptd.core.fleet import HEADROOM, PROBE_DEPTH
+from imgoptd.core.giving import PROBES_IN_A_ROW
 from imgoptd.core.job import Stage
 from imgoptd.core.model import FileRef
+from imgoptd.core.sharing import DOMAIN_TURN_S
 from tests.unit.disk import ALICE, BOB, Content
 from tests.unit.dispatching import DONE, URGENT, drop, given, let_go, needs, running, serving
 from tests.unit.world import ROOT, World, folder

@@ -8,7 +8,7 @@ import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.engine import MAX_KILLS, QUICK_DEATH_PAUSE_S, QUICK_DEATHS, START_TIMEOUT_S
+from imgoptd.core.exits import MAX_KILLS, QUICK_DEATH_PAUSE_S, QUICK_DEATHS, START_TIMEOUT_S
 from imgoptd.core.job import Job
 from imgoptd.core.model import Domain, FileRef, JobState
 from tests.unit.disk import ALICE, Content
@@ -197,7 +197,7 @@ def test_after_the_pause_waiting_jobs_are_no_reason_to_turn_without_pause() -> N
         world.drop(ref, Content("panorama", len(world.actions)))
     die_while_starting(world, QUICK_DEATHS)
     world.run(QUICK_DEATH_PAUSE_S)
-    assert world.engine.start_paused_until_s is None
+    assert world.engine.exits.start_paused_until_s is None
     world.run()
     assert world.state(C) == (JobState.DONE, "optimized")
 
@@ -210,7 +210,7 @@ def test_workers_that_live_get_work_while_starting_is_paused() -> None:
     world.configure(workers_min=2)
     world.turn()
     die_while_starting(world, QUICK_DEATHS)
-    assert world.engine.start_paused_until_s is not None
+    assert world.engine.exits.start_paused_until_s is not None
     world.drop(A, PHOTO)
     world.settle_answers()
     assert world.state(A) == (JobState.DONE, "optimized")
@@ -225,7 +225,7 @@ def test_a_worker_that_did_something_ends_the_row_of_deaths() -> None:
     world.end_worker(probe.worker, -9)
     world.turn()
     die_while_starting(world, QUICK_DEATHS - 1)
-    assert world.engine.start_paused_until_s is None
+    assert world.engine.exits.start_paused_until_s is None
 
 
 # ---- draining -------------------------------------------------------------------------------------------------------

@@ -86,10 +86,11 @@ def test_a_worker_that_dies_before_anything_was_handed_over_costs_no_file_an_att
 
 def test_what_a_worker_says_of_itself_cannot_stop_the_work_of_others() -> None:
     estimator, facts = Estimator(), ImageFacts("jpeg", 1000, 1000)
-    before = estimator.estimate(facts, 1 * MIB)
+    record = FileRecord(FIRST, Identity(1, 1, MIB, 1), JobState.QUEUED, facts=facts)
+    before = estimator.estimate(record)
     for _ in range(20):
-        estimator.learn(facts, 1 * MIB, Effort(cpu_s=1e300, wall_s=1.0, peak_bytes=1 << 60), 30 * MIB)
-    after = estimator.estimate(facts, 1 * MIB)
+        estimator.learn(record, Effort(cpu_s=1e300, wall_s=1.0, peak_bytes=1 << 60), 30 * MIB)
+    after = estimator.estimate(record)
     assert after.memory_bytes < 10 * before.memory_bytes
     assert after.cpu_s < 10 * before.cpu_s
 

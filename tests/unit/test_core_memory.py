@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from imgoptd.core import events as e
-from imgoptd.core.dispatch import CONSTRAINED_S
+from imgoptd.core.giving import CONSTRAINED_S
 from imgoptd.core.model import FileRef, HintKind, JobState
 from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.scaling import FleetState
@@ -30,7 +30,7 @@ def test_a_job_that_does_not_fit_waits_and_smaller_ones_pass_it() -> None:
     small = drop(world, "photo", 4)
     world.run(1.0)
     assert given(world) == [first, *small]
-    assert world.engine.dispatcher.state is FleetState.CONSTRAINED
+    assert world.engine.dispatcher.conditions.state is FleetState.CONSTRAINED
     let_go(world, first)
     assert running(world) == [second]
 
@@ -149,7 +149,7 @@ def test_blind_one_job_runs_at_a_time() -> None:
     refs = drop(world, "panorama", 3, hang=True)
     world.run(5.0)
     assert running(world) == refs[:1]
-    assert world.engine.dispatcher.state is FleetState.BLIND
+    assert world.engine.dispatcher.conditions.state is FleetState.BLIND
     world.hanging.clear()
     world.run()
     assert {world.state(ref) for ref in refs} == {DONE}
@@ -165,7 +165,9 @@ def test_the_machines_memory_counts_what_running_jobs_may_still_take() -> None:
     assert running(world) == refs[:1], "the first has not taken its memory yet, and the second does not fit beside it"
     (worker,) = [one for one in world.workers if world.workers[one].tasks]
     used = machine.available_bytes or 0
-    world.machine = replace(machine, available_bytes=used - panorama // 2, worker_rss=((worker, 30 * MIB + panorama),))
+    world.machine = replace(
+        machine, available_bytes=used - panorama // 2, workers=(e.WorkerReading(worker, 30 * MIB + panorama),)
+    )
     world.post(world.machine)
     world.run(0.5)
     assert running(world) == refs, "it took half of what was feared"

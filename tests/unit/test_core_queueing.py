@@ -26,8 +26,12 @@ def a_job(
     return Job(record, MINE, priority, JobSettings(), seq, 0.0, stage, estimate=Estimate(MIB, cpu_s))
 
 
+def probed(facts: ImageFacts, size: int = MIB) -> FileRecord:
+    return FileRecord(FileRef(b"/srv", b"a"), Identity(1, 1, size, 1), JobState.QUEUED, facts=facts)
+
+
 def memory_of(facts: ImageFacts) -> int:
-    return Estimator().estimate(facts, 1 * MIB).memory_bytes
+    return Estimator().estimate(probed(facts)).memory_bytes
 
 
 def taken(backlog: Backlog, count: int) -> list[int]:
@@ -139,40 +143,42 @@ def test_more_pixels_deeper_samples_and_interlacing_need_more_memory() -> None:
 
 def test_after_enough_jobs_the_prediction_is_what_they_took() -> None:
     estimator = Estimator()
-    first = estimator.estimate(PHOTO, 5 * MIB)
+    first = estimator.estimate(probed(PHOTO, 5 * MIB))
     raw = first.memory_bytes / FIRST_FACTOR
     for _ in range(ENOUGH_SAMPLES):
-        estimator.learn(PHOTO, 5 * MIB, Effort(cpu_s=first.cpu_s * 3, peak_bytes=int(30 * MIB + raw * 0.9)), 30 * MIB)
-    learned = estimator.estimate(PHOTO, 5 * MIB)
+        estimator.learn(
+            probed(PHOTO, 5 * MIB), Effort(cpu_s=first.cpu_s * 3, peak_bytes=int(30 * MIB + raw * 0.9)), 30 * MIB
+        )
+    learned = estimator.estimate(probed(PHOTO, 5 * MIB))
     assert learned.memory_bytes == pytest.approx(raw * 0.9, rel=1e-6)
     assert learned.cpu_s == pytest.approx(first.cpu_s * 3)
-    assert estimator.estimate(ImageFacts("png", 4000, 3000), 5 * MIB) == Estimator().estimate(
-        ImageFacts("png", 4000, 3000), 5 * MIB
+    assert estimator.estimate(probed(ImageFacts("png", 4000, 3000), 5 * MIB)) == Estimator().estimate(
+        probed(ImageFacts("png", 4000, 3000), 5 * MIB)
     ), "one format teaches nothing about another"
 
 
 def test_one_job_that_took_more_is_believed_at_once() -> None:
     estimator = Estimator()
-    raw = estimator.estimate(PHOTO, 5 * MIB).memory_bytes / FIRST_FACTOR
-    estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=int(2 * raw)), 0)
-    assert estimator.estimate(PHOTO, 5 * MIB).memory_bytes == pytest.approx(2 * raw, rel=1e-6)
+    raw = estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes / FIRST_FACTOR
+    estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=int(2 * raw)), 0)
+    assert estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes == pytest.approx(2 * raw, rel=1e-6)
 
 
 def test_luck_is_not_trusted_below_four_fifths_of_the_table() -> None:
     estimator = Estimator()
-    raw = estimator.estimate(PHOTO, 5 * MIB).memory_bytes / FIRST_FACTOR
+    raw = estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes / FIRST_FACTOR
     for _ in range(50):
-        estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=20 * MIB), 0)
-    assert estimator.estimate(PHOTO, 5 * MIB).memory_bytes == pytest.approx(0.8 * raw, rel=1e-6)
+        estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=20 * MIB), 0)
+    assert estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes == pytest.approx(0.8 * raw, rel=1e-6)
 
 
 def test_jobs_too_small_to_measure_and_unknown_peaks_teach_nothing_about_memory() -> None:
     estimator = Estimator()
-    before = estimator.estimate(PHOTO, 5 * MIB)
+    before = estimator.estimate(probed(PHOTO, 5 * MIB))
     for _ in range(50):
-        estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=0), 30 * MIB)
-        estimator.learn(PHOTO, 5 * MIB, Effort(peak_bytes=40 * MIB), 30 * MIB)
-    assert estimator.estimate(PHOTO, 5 * MIB) == before
+        estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=0), 30 * MIB)
+        estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=40 * MIB), 30 * MIB)
+    assert estimator.estimate(probed(PHOTO, 5 * MIB)) == before
 
 
 # ---- admission ------------------------------------------------------------------------------------------------------
