@@ -5,8 +5,12 @@ Sources: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst of the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
+
+from imgoptd.adapters.kernel_files import KernelFiles
 
 V1_UNLIMITED_BYTES = (1 << 63) - 4096
 """Version 1 shows `unlimited` as the largest whole page."""
@@ -96,69 +100,95 @@ def parents(path: str) -> Iterable[str]:
     yield ""
 
 
+class Quota(NamedTuple):
+    cpus: float
+    used_s: float | None
+    """CPU seconds that all processes under this quota have taken so far; None is unknown."""
+
+
 class Groups:
     """The folders of our groups, from the innermost outwards, found once."""
 
     def __init__(self, mountinfo: str, memberships: str) -> None:
         mounts, paths = parse_mounts(mountinfo), parse_memberships(memberships)
+        self._files = KernelFiles()
         self.v2 = _folders([m for m in mounts if m.version == 2], paths.get(""))
         self.v1_memory = _folders([m for m in mounts if "memory" in m.controllers], paths.get("memory"))
         self.v1_cpu = _folders([m for m in mounts if "cpu" in m.controllers], paths.get("cpu"))
 
+    def close(self) -> None:
+        """Let go of the descriptors."""
+        self._files.close()
+
     def memory(self) -> Memory:
         """Read limits and use of every level. In a hybrid set-up one version alone has the memory controller."""
-        limits: list[int] = []
-        rooms: list[int] = []
-        for folder in self.v2:
-            found = [parse_limit(read(f"{folder}/memory.{name}")) for name in ("max", "high")]
-            _level(folder, found, "memory.current", "inactive_file", limits, rooms)
-        for folder in self.v1_memory:
-            found = [parse_limit(read(f"{folder}/memory.limit_in_bytes"))]
-            _level(folder, found, "memory.usage_in_bytes", "total_inactive_file", limits, rooms)
+        levels = [self._level(folder, ("memory.max", "memory.high"), "memory.current") for folder in self.v2]
+        levels += [
+            self._level(folder, ("memory.limit_in_bytes",), "memory.usage_in_bytes", "total_")
+            for folder in self.v1_memory
+        ]
+        limits = [level.limit_bytes for level in levels if level.limit_bytes is not None]
+        rooms = [level.headroom_bytes for level in levels if level.headroom_bytes is not None]
         return Memory(min(limits, default=None), min(rooms, default=None))
 
-    def cpu_quota(self) -> float | None:
-        """The smallest CPU quota of our groups, in CPUs."""
-        quotas = [parse_cpu_max(read(f"{folder}/cpu.max")) for folder in self.v2]
-        quotas += [
-            cpus_of_quota(read(f"{folder}/cpu.cfs_quota_us"), read(f"{folder}/cpu.cfs_period_us"))
-            for folder in self.v1_cpu
-        ]
-        return min((quota for quota in quotas if quota is not None), default=None)
+    def _level(self, folder: str, limit_files: Sequence[str], use_file: str, of_all: str = "") -> Memory:
+        """Of one group. `of_all`: what stands before the names of sums over a group and those in it (version 1)."""
+        limits = [parse_limit(self._read(folder, name)) for name in limit_files]
+        limit = min((value for value in limits if value is not None), default=None)
+        if limit is None:
+            return Memory(None, None)
+        use = parse_limit(self._read(folder, use_file))
+        if use is None:
+            return Memory(limit, None)
+        # Pages of files that nobody used lately are charged to the group but given back before it hurts.
+        cache = parse_flat(self._read(folder, "memory.stat"), f"{of_all}inactive_file") or 0
+        return Memory(limit, max(0, limit - use + min(cache, use)))
+
+    def cpu_quota(self) -> Quota | None:
+        """The smallest CPU quota of our groups."""
+        quotas = [self._quota_v2(folder) for folder in self.v2] + [self._quota_v1(folder) for folder in self.v1_cpu]
+        return min((quota for quota in quotas if quota is not None), key=lambda quota: quota.cpus, default=None)
+
+    def _quota_v2(self, folder: str) -> Quota | None:
+        cpus = parse_cpu_max(self._read(folder, "cpu.max"))
+        if cpus is None:
+            return None
+        used_us = parse_flat(self._read(folder, "cpu.stat"), "usage_usec")
+        return Quota(cpus, None if used_us is None else used_us / 1e6)
+
+    def _quota_v1(self, folder: str) -> Quota | None:
+        cpus = cpus_of_quota(self._read(folder, "cpu.cfs_quota_us"), self._read(folder, "cpu.cfs_period_us"))
+        if cpus is None:
+            return None
+        used_ns = self._read(folder, "cpuacct.usage").strip()  # where both controllers are mounted together
+        return Quota(cpus, int(used_ns) / 1e9 if used_ns.isdigit() else None)
+
+    @property
+    def pressure_file(self) -> str | None:
+        """Our own group's memory.pressure, which may not be there; None in the root group, where it is the machine's.
+
+        A container may show its own group as the root. Only the true root has no `cgroup.type`.
+        """
+        if len(self.v2) > 1 or (self.v2 and os.path.exists(f"{self.v2[0]}/cgroup.type")):
+            return f"{self.v2[0]}/memory.pressure"
+        return None
 
     def memory_pressure(self) -> str:
         """The text of our own group's memory.pressure; empty where there is none."""
-        return read(f"{self.v2[0]}/memory.pressure") if self.v2 else ""
+        return self._files.read(self.pressure_file) if self.pressure_file else ""
 
     def oom_kills(self) -> int | None:
-        """OOM kills counted by our innermost group; None where none counts them."""
+        """How many processes of our group were OOM-killed, for want of memory in whichever group; None: not counted.
+
+        Version 2 counts those of the groups in ours too. Version 1 does not; but all our processes are in one.
+        """
         files = [f"{folder}/memory.events" for folder in self.v2[:1]]
         files += [f"{folder}/memory.oom_control" for folder in self.v1_memory[:1]]
-        counts = [parse_flat(read(file), "oom_kill") for file in files]
+        counts = [parse_flat(self._files.read(file), "oom_kill") for file in files]
         return next((count for count in counts if count is not None), None)
 
-
-def read(path: str) -> str:
-    """The text of a small kernel file; empty when it is missing, forbidden or switched off (EOPNOTSUPP)."""
-    try:
-        with open(path, encoding="ascii", errors="replace") as file:
-            return file.read()
-    except OSError:
-        return ""
-
-
-def _level(
-    folder: str, found: list[int | None], use_file: str, cache_key: str, limits: list[int], rooms: list[int]
-) -> None:
-    limit = min((value for value in found if value is not None), default=None)
-    if limit is None:
-        return
-    limits.append(limit)
-    use = parse_limit(read(f"{folder}/{use_file}"))
-    if use is not None:
-        # Pages of files that nobody used lately are charged to the group but given back before it hurts.
-        cache = parse_flat(read(f"{folder}/memory.stat"), cache_key) or 0
-        rooms.append(max(0, limit - use + min(cache, use)))
+    def _read(self, folder: str, name: str) -> str:
+        return self._files.read(f"{folder}/{name}")
 
 
 def _folders(mounts: list[Mount], path: str | None) -> list[str]:

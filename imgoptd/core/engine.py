@@ -14,15 +14,12 @@ from imgoptd.core.fleet import Fleet, WorkerState
 from imgoptd.core.giving import NEEDS_MEMORY
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
+from imgoptd.core.limits import Limits
 from imgoptd.core.model import FileRef
 from imgoptd.core.restores import Restores
+from imgoptd.core.sensing import Sensing
 from imgoptd.core.story import Story
 from imgoptd.core.turn import Turn
-
-SENSE_S = 0.25
-"""How often the sensors are read while there is work."""
-SENSE_HELD_S = 5.0
-"""The same while jobs are held and nothing else is to do."""
 
 
 class Engine:
@@ -36,7 +33,8 @@ class Engine:
         self.exits = Exits(self.jobs, self.fleet)
         self.dispatcher = Dispatcher(self.intake, self.fleet)
         self.generation = 0
-        self._sensed_s: float | None = None
+        self._limits = Limits()
+        self._sensing = Sensing()
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
             e.Configured: self._configured,
             e.Hinted: lambda turn, event: self.intake.attend(turn, event.ref, event.kind),
@@ -61,6 +59,7 @@ class Engine:
             e.Standing: self._standing,
             e.ReplaceFailed: self._replace_failed,
             e.Sensed: self._sensed,
+            e.Alerted: lambda turn, event: self._sensing.alerted(turn.now_s),
             e.UndoChanged: lambda turn, event: self.restores.undo_changed(turn, event.files, event.bytes),
             e.RestoreAsked: lambda turn, event: self.restores.asked(turn, event),
             e.Restored: lambda turn, event: self.restores.restored(turn, event),
@@ -86,9 +85,9 @@ class Engine:
         if self.exits.start_paused_until_s is not None and now_s >= self.exits.start_paused_until_s:
             self.exits.start_paused_until_s = None
         self.dispatcher.run(turn, may_start=self.exits.start_paused_until_s is None)
-        sense_s = self._next_sense_s(now_s)
+        sense_s = self._next_sense_s()
         if sense_s is not None and now_s >= sense_s:
-            self._sensed_s = now_s
+            self._sensing.sensing(now_s)
             turn.act(c.Sense())
         return turn.commands
 
@@ -98,8 +97,8 @@ class Engine:
         times.append(self.dispatcher.scaler.next_deadline_s())
         times.append(self.exits.start_paused_until_s)
         times += [self.exits.overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
-        if self._sensed_s is not None:
-            times.append(self._next_sense_s(self._sensed_s))
+        if self._sensing.sensed_s is not None:
+            times.append(self._next_sense_s())
         return min((time for time in times if time is not None), default=None)
 
     def unfinished(self) -> int:
@@ -124,14 +123,9 @@ class Engine:
             return False  # the usual answer, asked for after each turn: without a look at every job
         return not any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
 
-    def _next_sense_s(self, now_s: float) -> float | None:
-        """When the sensors are to be read next; None while there is nothing to decide by them."""
-        if self._sensed_s is None:
-            return now_s
-        if self.jobs.backlog.jobs or self.fleet.running_jobs():
-            return self._sensed_s + SENSE_S
-        # Jobs held for want of memory get their chance when a limit is raised.
-        return self._sensed_s + SENSE_HELD_S if self.jobs.held else None
+    def _next_sense_s(self) -> float | None:
+        work = bool(self.jobs.backlog.jobs or self.fleet.running_jobs())
+        return self._sensing.next_s(work=work, held=bool(self.jobs.held))
 
     # ---- configuration and surroundings -----------------------------------------------------------------------------
 
@@ -140,13 +134,19 @@ class Engine:
         self.intake.configure(turn, event.folders, event.patient)
         self.exits.job_timeout_s = event.job_timeout_s
         self.jobs.undo.max_bytes = event.undo_max_bytes
-        dispatcher = self.dispatcher
-        dispatcher.conditions.workers_min, dispatcher.conditions.workers_max = event.workers_min, event.workers_max
-        dispatcher.conditions.budget_bytes = event.memory_budget_bytes
+        self._limits = Limits.of(event)
+        self._limit()
+
+    def _limit(self) -> None:
+        """Limits that refer to the machine change with it."""
+        conditions = self.dispatcher.conditions
+        conditions.workers_min, conditions.workers_max = self._limits.workers(conditions.sensed)
+        conditions.budget_bytes = self._limits.budget(conditions.sensed)
 
     def _sensed(self, turn: Turn, event: e.Sensed) -> None:
         before = self.dispatcher.conditions.memory().largest_job_bytes()
         self.dispatcher.conditions.sensed = event
+        self._limit()
         after = self.dispatcher.conditions.memory().largest_job_bytes()
         if self.jobs.held and after is not None and (before is None or after > before):
             self.jobs.unhold(turn, NEEDS_MEMORY)

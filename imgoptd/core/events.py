@@ -31,7 +31,7 @@ class Configured:
     folders: tuple[FolderPolicy, ...]
     workers_min: int
     workers_max: int
-    """Never 0: the adapter has put the CPUs in its place."""
+    """0: as many as there are CPUs, also when their number changes."""
     job_timeout_s: float
     memory_budget_bytes: int | None = None
     """What all workers together may hold; None: as much as the machine and its cgroup leave."""
@@ -39,6 +39,8 @@ class Configured:
     """What kept originals may take together; a job that must keep one waits beyond."""
     patient: bool = True
     """Wait for as long as it takes for a file that somebody keeps open for writing; else defer it after a few looks."""
+    memory_budget_fraction: float | None = None
+    """The same as a share of the smallest limit of machine and cgroup, also when that changes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,10 +256,21 @@ class Sensed:
     psi_some_rate: float | None = None
     """Our own: share of the time since the last reading in which some task waited for memory, 0..1."""
     cpus: int = 1
+    """That may be used; of a quota the next whole number."""
     others_cpus: float | None = None
-    """CPUs that processes other than ours keep busy."""
+    """CPUs that processes other than ours keep busy, of those that we could use."""
     workers: tuple[WorkerReading, ...] = ()
     """Of each worker that could be read."""
+    cpu_quota: float | None = None
+    """CPUs, where a quota is less than the CPUs of our affinity; None: there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Alerted:
+    """Somebody waits for memory, says the kernel: the last reading tells too little."""
+
+    source: str
+    """Which of the senses said so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +351,7 @@ Event = (
     | Standing
     | ReplaceFailed
     | Sensed
+    | Alerted
     | UndoChanged
     | RestoreAsked
     | Restored

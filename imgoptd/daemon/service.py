@@ -234,7 +234,7 @@ class Service:
         notify.ready(self._backend.report.summary())
 
     def _configured(self) -> e.Configured:
-        return configured(self._config, self._generation, self._sensors.limits(), once=self._once)
+        return configured(self._config, self._generation, once=self._once)
 
     # ---- turns ------------------------------------------------------------------------------------------------------
 

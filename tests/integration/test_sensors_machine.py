@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imgoptd.adapters.cgroup import read
+from imgoptd.adapters.kernel_files import read
 from imgoptd.adapters.sensors import Sensors
 
 MIB = 1 << 20

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from imgoptd.adapters import cgroup, sensors
+from imgoptd.adapters import cgroup, psi, sensors
 
 MEMINFO = """MemTotal:       24684084 kB
 MemFree:        24004516 kB
@@ -44,12 +44,12 @@ def test_memory_is_read_in_bytes_and_what_is_missing_is_unknown() -> None:
 
 
 def test_pressure_is_its_some_line() -> None:
-    assert sensors.parse_pressure(PRESSURE) == sensors.Pressure(28.06, 4981223)
+    assert psi.parse_pressure(PRESSURE) == psi.Pressure(28.06, 4981223)
 
 
 @pytest.mark.parametrize("text", ["", "full avg10=1.00 total=5\n", "some avg10=1.00\n", "some avg10=x total=5\n"])
 def test_pressure_that_cannot_be_read_is_unknown(text: str) -> None:
-    assert sensors.parse_pressure(text) is None
+    assert psi.parse_pressure(text) is None
 
 
 def test_busy_time_counts_stolen_time_but_neither_waiting_nor_guests_twice() -> None:

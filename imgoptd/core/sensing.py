@@ -1,0 +1,49 @@
+"""When the sensors are read: with the work, and at once when something says that the machine runs short."""
+
+from __future__ import annotations
+
+SENSE_S = 0.25
+"""How often the sensors are read while there is work."""
+SENSE_HELD_S = 5.0
+"""The same while jobs are held and nothing else is to do."""
+SENSE_ALERT_S = 0.1
+"""The same for ALERT_S after an alert."""
+ALERT_S = 5.0
+SENSE_LEAST_S = 0.05
+"""Alerts come in swarms: a reading is made this long after the last one at the earliest."""
+
+
+class Sensing:
+    def __init__(self) -> None:
+        self.sensed_s: float | None = None
+        """When a reading was last asked for."""
+        self._alert_s: float | None = None
+        self._look_now = False
+
+    def alerted(self, now_s: float) -> None:
+        """Something waits for memory: look now, and look often for a while."""
+        self._alert_s = now_s
+        self._look_now = True
+
+    def sensing(self, now_s: float) -> None:
+        """A reading is asked for."""
+        self.sensed_s = now_s
+        self._look_now = False
+
+    def next_s(self, *, work: bool, held: bool) -> float | None:
+        """When the sensors are to be read next; None while there is nothing to decide by them.
+
+        `work`: jobs wait or run. `held`: jobs wait for a limit to be raised.
+        """
+        if self.sensed_s is None:
+            return float("-inf")
+        if work:
+            return self.sensed_s + self._every_s(self.sensed_s)
+        # Jobs held for want of memory get their chance when a limit is raised.
+        return self.sensed_s + SENSE_HELD_S if held else None
+
+    def _every_s(self, sensed_s: float) -> float:
+        if self._look_now:
+            return SENSE_LEAST_S
+        alert = self._alert_s is not None and sensed_s < self._alert_s + ALERT_S
+        return SENSE_ALERT_S if alert else SENSE_S
