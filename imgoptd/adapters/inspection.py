@@ -16,6 +16,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from imgoptd.adapters import triggers
+from imgoptd.adapters.cgroup import Groups
 from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.inotify_limits import Exhausted, inotify_limit, mend
 from imgoptd.adapters.inspect_folder import Survey, inspect_folder
@@ -148,12 +150,14 @@ def _control(path: Path) -> Iterator[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    limits = Sensors().limits()
+    sensors = Sensors()
+    limits = sensors.limits()
+    quota = "" if limits.cpu_quota is None else f", by a quota of {limits.cpu_quota:g}"
     if limits.memory_bytes is None:
         sentence = "its size cannot be read: only one worker will run"
         yield Finding(Level.WARNING, "memory", sentence, "make /proc/meminfo readable (ProcSubset=all in the unit)")
     else:
-        yield Finding(Level.OK, "memory", f"{show_bytes(limits.memory_bytes)}, {limits.cpus} CPUs may be used")
+        yield Finding(Level.OK, "memory", f"{show_bytes(limits.memory_bytes)}, {limits.cpus} CPUs may be used{quota}")
     try:
         with open("/proc/pressure/memory", encoding="ascii") as file:
             file.read()
@@ -161,9 +165,20 @@ def _machine() -> Iterator[Finding]:
     except OSError as error:
         sentence = f"the kernel does not report memory pressure ({error.strerror}); predictions alone guard the memory"
         yield Finding(Level.WARNING, "pressure", sentence, "boot with psi=1 on the kernel's command line")
+    yield _alerts(sensors.groups)
+    sensors.close()
     if not hasattr(ctypes.CDLL(None), "renameat2"):
         sentence = "this C library has no renameat2, which a replace needs"
         yield Finding(Level.ERROR, "libc", sentence, "use glibc 2.28 or newer, or musl 1.2.6 or newer")
+
+
+def _alerts(groups: Groups) -> Finding:
+    """What would tell a daemon started like this that memory runs short. Arms it all, for a moment."""
+    armed, refused = triggers.arm(groups, os.environ)
+    for trigger in armed:
+        trigger.close()
+    told = ", ".join(trigger.name for trigger in armed) or "none: readings alone show that memory runs short"
+    return Finding(Level.OK, "alerts", one_line(told + "".join(f"; not {why}" for why in refused)))
 
 
 def _log(wanted: str) -> Iterator[Finding]:

@@ -25,6 +25,8 @@ class Report:
         self._started_s = time.monotonic()
         self.totals: dict[str, int] = {}
         """All-time totals of the store at the start of this run."""
+        self.senses: Callable[[], list[str]] = list
+        """What would tell by itself that memory runs short."""
 
     def status(self) -> dict[str, Any]:
         engine = self._engine
@@ -74,6 +76,11 @@ class Report:
                 if inputs.budget_bytes is not None
                 else engine.dispatcher.conditions.memory().largest_job_bytes(),
                 "reserved_bytes": inputs.reserved_bytes,
+                "memory_some_rate": sensed.psi_some_rate,
+                "cpus": sensed.cpus,
+                "cpu_quota": sensed.cpu_quota,
+                "others_cpus": sensed.others_cpus,
+                "senses": self.senses(),
             },
             "scaling": {
                 "state": engine.dispatcher.conditions.state,

@@ -39,6 +39,7 @@ from imgoptd.daemon.stopping import Stopping
 from imgoptd.daemon.supervisor import Supervisor
 from imgoptd.daemon.undo import Undo
 from imgoptd.daemon.unfinished import Unfinished
+from imgoptd.daemon.vigil import Vigil
 from imgoptd.daemon.words import exit_status_once, goodbye, greeting
 
 CANDIDATES_MOST, LOOKS_MOST, EVENTS_MOST = 20_000, 256, 64
@@ -180,11 +181,13 @@ class Service:
             post, self._edge, engine=self._engine, store=store, folders=self._folders, unfinished=self._unfinished,
             log=self._log, state_dir=state_dir, keep_s=self._config.undo.keep_s,
         )  # fmt: skip
+        self._vigil = Vigil(post, self._sensors, self._pool)
         self._supervisor = Supervisor(
             post, tasks, self._edge, store=store, pool=self._pool, folders=self._folders, log=self._log,
-            sensors=self._sensors, spool_dir=state_dir, unfinished=self._unfinished, undo=self._undo,
+            sense=self._vigil.sense, spool_dir=state_dir, unfinished=self._unfinished, undo=self._undo,
         )  # fmt: skip
         self._at_last.callback(self._supervisor.close)
+        self._at_last.callback(self._sensors.close)
         self._backend = Backend(
             self._engine,
             store,
@@ -194,6 +197,7 @@ class Service:
             reload=self.reload,
             store_trouble=lambda: self._turns.store_trouble,
         )
+        self._backend.report.senses = lambda: self._vigil.senses
 
     def _has_room(self) -> bool:
         calm = self._supervisor.looking < LOOKS_MOST and self._turns.waiting < EVENTS_MOST
@@ -221,7 +225,7 @@ class Service:
     async def _begin(self, store: StoreThread) -> None:
         """Restore what the last run left, watch the folders, and say that we are ready."""
         post = self._turns.post
-        self._supervisor.sense()
+        self._vigil.sense()
         post(self._configured())
         await self._undo.count()
         interrupted = await self._unfinished.load()
@@ -324,6 +328,7 @@ class Service:
             notify.stopping()
         for task in self._company:
             task.cancel()
+        self._vigil.close()
         await control.stop()
         if self._watcher is not None:
             await asyncio.get_running_loop().run_in_executor(self._edge, self._watcher.stop)

@@ -18,7 +18,6 @@ from imgoptd.adapters.journald import Log
 from imgoptd.adapters.listings import Listings
 from imgoptd.adapters.look import look, look_around
 from imgoptd.adapters.pool import Pool, WorkerGone
-from imgoptd.adapters.sensors import Sensors
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.troubles import reason_of
 from imgoptd.core import commands as c
@@ -50,12 +49,12 @@ class Supervisor:
         pool: Pool,
         folders: Folders,
         log: Log,
-        sensors: Sensors,
+        sense: Callable[[], None],
         spool_dir: bytes,
         unfinished: Unfinished,
         undo: Undo,
     ) -> None:
-        """`edge`: the threads in which calls that may block are made."""
+        """`edge`: the threads in which calls that may block are made. `sense`: posts a reading of the machine."""
         self._post = post
         self._tasks = tasks
         self._edge = edge
@@ -63,7 +62,7 @@ class Supervisor:
         self._pool = pool
         self._folders = folders
         self._log = log
-        self._sensors = sensors
+        self._sense = sense
         self._spool_dir = spool_dir
         self._listings = Listings()
         self._companions = Companions(self._listings)
@@ -108,7 +107,7 @@ class Supervisor:
                 case c.KillWorker(worker):
                     self._pool.kill(worker)
                 case c.Sense():
-                    self.sense()
+                    self._sense()
                 case c.Announce():
                     self._log.emit(action)
         self.looking += len(looks)
@@ -116,10 +115,6 @@ class Supervisor:
             self._begin(self._look(looks[start : start + LOOKS_AT_ONCE]))
         for worker, batch in probes.items():
             self._begin(self._send_probes(worker, batch))
-
-    def sense(self) -> None:
-        template = self._pool.template_pid
-        self._post(self._sensors.read(self._pool.pids(), [template] if template else []))
 
     def close(self) -> None:
         """Let go of every job: results that were not committed cease to exist."""

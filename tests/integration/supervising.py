@@ -14,7 +14,6 @@ from imgoptd.adapters.beneath import Folder
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.look import ignore_lease_signals, look
 from imgoptd.adapters.pool import WorkerGone
-from imgoptd.adapters.sensors import Sensors
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.config.schema import Watch
 from imgoptd.core import commands as c
@@ -78,7 +77,7 @@ class Bench:
             pool=self,  # type: ignore[arg-type]  # what stands in for it here has the methods that are called
             folders=self.folders,
             log=log,
-            sensors=Sensors(),
+            sense=lambda: None,
             spool_dir=state_dir,
             unfinished=self.unfinished,
             undo=self.undo,

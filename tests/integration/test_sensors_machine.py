@@ -1,4 +1,4 @@
-"""Sensors on the machine that runs the tests, in a real memory group, and on a made-up procfs and cgroup tree."""
+"""Sensors on the machine that runs the tests, and in real control groups."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
 import pytest
 
-from imgoptd.adapters.kernel_files import read
+from imgoptd.adapters.kernel_files import KernelFiles
+from imgoptd.adapters.process_stats import ProcessStats
 from imgoptd.adapters.sensors import Sensors
+from tests.memory_groups import memory_groups, remove
 
 MIB = 1 << 20
 
@@ -119,34 +121,6 @@ def test_cpu_time_of_a_worker_that_ended_stays_ours_through_the_process_that_for
     assert others - ours > 0.2
 
 
-@contextmanager
-def memory_groups(limits: dict[str, int]) -> Iterator[Path]:
-    """Nested memory groups, outermost first, made where the memory controller is. Yields the innermost."""
-    if os.path.exists("/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        base, file = Path("/sys/fs/cgroup/memory"), "memory.limit_in_bytes"
-    elif "memory" in read("/sys/fs/cgroup/cgroup.subtree_control").split():
-        base, file = Path("/sys/fs/cgroup"), "memory.max"
-    else:
-        pytest.skip("no memory controller to make a group in")
-    made: list[Path] = []
-    try:
-        try:
-            for name, limit in limits.items():
-                base = base / name
-                base.mkdir()
-                made.append(base)
-                (base / file).write_text(str(limit))
-                control = base / "cgroup.subtree_control"
-                if control.exists() and name != list(limits)[-1]:
-                    control.write_text("+memory")
-        except OSError as error:
-            pytest.skip(f"memory groups cannot be made here: {error}")
-        yield base
-    finally:
-        for folder in reversed(made):
-            folder.rmdir()
-
-
 def test_the_smallest_limit_of_all_enclosing_groups_counts() -> None:
     name = f"imgoptd-test-{os.getpid()}"
     program = (
@@ -164,111 +138,118 @@ def test_the_smallest_limit_of_all_enclosing_groups_counts() -> None:
     assert 0 < available < 128 * MIB
 
 
-@pytest.fixture
-def tree(tmp_path: Path) -> Callable[[dict[str, str]], Sensors]:
-    """A procfs and one version 2 hierarchy, of files with the given text; whatever is not given is missing."""
+def test_a_file_that_may_not_be_read_is_unknown_to_another_user(tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root to become somebody else")
+    secret = tmp_path / "memory.max"
+    secret.write_text("1\n")
+    secret.chmod(0)
+    files = KernelFiles()
+    assert files.read(str(secret)) == "1\n"
+    files.close()
+    os.seteuid(65534)
+    try:
+        unseen = files.read(str(secret))
+    finally:
+        os.seteuid(0)
 
-    def make(files: dict[str, str]) -> Sensors:
-        group = tmp_path / "cgroup"
-        known = {
-            "self/cgroup": "0::/app/imgoptd\n",
-            "self/mountinfo": f"41 31 0:38 / {group} rw - cgroup2 cgroup2 rw\n",
-            "meminfo": "MemTotal: 1048576 kB\nMemAvailable: 1000000 kB\n",
-        }
-        for name, text in {**known, **files}.items():
-            file = tmp_path / name
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text)
-        return Sensors(proc=str(tmp_path))
-
-    return make
+    assert unseen == ""
 
 
-def test_version_2_counts_the_high_mark_and_takes_droppable_cache_for_free(
-    tree: Callable[[dict[str, str]], Sensors],
-) -> None:
-    sensed = tree(
-        {
-            "cgroup/app/imgoptd/memory.max": "max\n",
-            "cgroup/app/imgoptd/memory.high": f"{200 * MIB}\n",
-            "cgroup/app/imgoptd/memory.current": f"{150 * MIB}\n",
-            "cgroup/app/imgoptd/memory.stat": f"anon 1\ninactive_file {40 * MIB}\n",
-            "cgroup/app/memory.max": f"{300 * MIB}\n",
-            "cgroup/app/memory.current": f"{160 * MIB}\n",
-        }
-    ).read({})
-
-    assert sensed.limit_bytes == 200 * MIB
-    assert sensed.available_bytes == 90 * MIB
+def test_a_file_of_a_group_that_was_made_anew_is_read_anew() -> None:
+    name = f"imgoptd-test-{os.getpid()}"
+    files = KernelFiles()
+    for limit in (128 * MIB, 64 * MIB):
+        with memory_groups({name: limit}) as group:
+            file = next(path for path in (group / "memory.limit_in_bytes", group / "memory.max") if path.exists())
+            assert files.read(str(file)).strip() == str(limit)
+    assert files.read(str(file)) == ""
+    files.close()
 
 
-def test_a_group_over_its_limit_leaves_nothing_not_less(tree: Callable[[dict[str, str]], Sensors]) -> None:
-    sensed = tree(
-        {
-            "cgroup/app/imgoptd/memory.high": f"{100 * MIB}\n",
-            "cgroup/app/imgoptd/memory.current": f"{150 * MIB}\n",
-        }
-    ).read({})
-
-    assert sensed.available_bytes == 0
-
-
-def test_the_worse_pressure_of_machine_and_group_is_told(tree: Callable[[dict[str, str]], Sensors]) -> None:
-    sensed = tree(
-        {
-            "pressure/memory": "some avg10=28.00 avg60=0 avg300=0 total=5\n",
-            "cgroup/app/imgoptd/memory.pressure": "some avg10=55.00 avg60=0 avg300=0 total=5\n",
-        }
-    ).read({})
-
-    assert sensed.psi_some_avg10 == 55.0
-
-
-def test_pressure_is_a_rate_of_its_own_between_readings(
-    tmp_path: Path, tree: Callable[[dict[str, str]], Sensors]
-) -> None:
-    sensors = tree({"pressure/memory": "some avg10=0.00 avg60=0 avg300=0 total=1000000\n"})
-    assert sensors.read({}).psi_some_rate is None
-    began_s = time.monotonic()
-    time.sleep(0.2)
-    (tmp_path / "pressure/memory").write_text("some avg10=0.00 avg60=0 avg300=0 total=1100000\n")
-    rate = sensors.read({}).psi_some_rate
-    most_s = time.monotonic() - began_s + 0.1
-
-    assert rate is not None
-    assert 0.1 / most_s < rate <= 0.5
+def test_another_process_with_the_number_of_one_that_ended_is_not_taken_for_it() -> None:
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    if not os.access(last, os.W_OK):
+        pytest.skip("process numbers cannot be chosen here")
+    stats = ProcessStats()
+    first = subprocess.Popen(["sleep", "60"])
+    assert stats.read(first.pid) is not None
+    first.kill()
+    first.wait()
+    for _ in range(50):
+        last.write_text(str(first.pid - 1))
+        with subprocess.Popen(["sleep", "60"]) as second:
+            try:
+                if second.pid == first.pid:
+                    assert stats.read(second.pid) is None
+                    break
+            finally:
+                second.kill()
+    else:
+        pytest.skip("the number was not to be had again")
+    stats.close()
 
 
-def test_a_cpu_quota_rounds_up_to_whole_cpus_and_never_to_none(tree: Callable[[dict[str, str]], Sensors]) -> None:
-    sensors = tree({"cgroup/app/cpu.max": "20000 100000\n"})
+def test_a_worker_is_read_with_its_cpu_time_and_a_reading_of_many_keeps_no_descriptor() -> None:
+    sensors = Sensors()
+    with python(BURN + "burn(60)") as worker:
+        used_cpu(worker.pid, 0.3)
+        (reading,) = sensors.read({7: worker.pid}).workers
+        held = len(os.listdir("/proc/self/fd"))
+    sensors.read({})
 
-    assert sensors.read({}).cpus == 1
-    assert sensors.limits().cpus == 1
-
-
-def test_where_nothing_can_be_read_all_is_unknown_and_nothing_is_zero(tmp_path: Path) -> None:
-    sensors = Sensors(proc=str(tmp_path))
-    sensed = sensors.read({})
-
-    assert (sensed.available_bytes, sensed.limit_bytes) == (None, None)
-    assert (sensed.psi_some_avg10, sensed.psi_some_rate, sensed.others_cpus) == (None, None, None)
-    assert sensed.workers == ()
-    assert sensors.limits().memory_bytes is None
-    assert sensors.oom_kills() is None
+    assert reading.worker == 7
+    assert reading.cpu_s is not None and reading.cpu_s >= 0.3
+    assert len(os.listdir("/proc/self/fd")) < held
+    sensors.close()
 
 
-def test_a_process_that_is_moved_to_another_group_is_followed(
-    tmp_path: Path, tree: Callable[[dict[str, str]], Sensors]
-) -> None:
-    sensors = tree({"cgroup/other/memory.max": f"{64 * MIB}\n"})
-    assert sensors.limits().memory_bytes == 1024 * MIB
-    (tmp_path / "self/cgroup").write_text("0::/other\n")
+def test_the_cpus_of_a_cpuset_are_followed_down_and_up_again() -> None:
+    base = Path("/sys/fs/cgroup/cpuset")
+    allowed = sorted(os.sched_getaffinity(0))
+    if len(allowed) < 2 or not os.access(base / "cpuset.cpus", os.W_OK):
+        pytest.skip("needs two CPUs and the cpuset controller of version 1")
+    group = base / f"imgoptd-test-{os.getpid()}"
+    program = (
+        "import sys; from imgoptd.adapters.sensors import Sensors; sensors = Sensors()\n"
+        "open(sys.argv[1] + '/cgroup.procs', 'w').write('0')\n"
+        "while True: print(sensors.read({}).cpus, flush=True); sys.stdin.readline() or sys.exit()"
+    )
+    group.mkdir()
+    try:
+        for name in ("cpuset.mems", "cpuset.cpus"):
+            (group / name).write_text((base / name).read_text())
+        command = [sys.executable, "-c", program, str(group)]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdin is not None and process.stdout is not None
+            seen = [int(process.stdout.readline())]
+            for cpus in (str(allowed[0]), (base / "cpuset.cpus").read_text()):
+                (group / "cpuset.cpus").write_text(cpus)
+                process.stdin.write("\n")
+                process.stdin.flush()
+                seen.append(int(process.stdout.readline()))
+    finally:
+        remove(group)
 
-    assert sensors.limits().memory_bytes == 64 * MIB
+    assert seen == [len(allowed), 1, len(allowed)]
 
 
-def test_oom_kills_are_counted_where_the_group_counts_them(tree: Callable[[dict[str, str]], Sensors]) -> None:
-    machine = {"vmstat": "nr_free_pages 5\noom_kill 7\n"}
+def test_an_oom_kill_in_our_group_is_counted_and_one_in_another_group_is_not() -> None:
+    program = (
+        "import subprocess, sys\n"
+        "def enter(group): return lambda: open(group + '/cgroup.procs', 'w').write('0')\n"
+        "enter(sys.argv[1])()\n"
+        "from imgoptd.adapters.sensors import Sensors; sensors = Sensors(); counts = [sensors.oom_kills()]\n"
+        "for group in sys.argv[2], sys.argv[1]:\n"
+        "    greedy = [sys.executable, '-c', \"open('/proc/self/oom_score_adj', 'w').write('1000');"
+        " bytearray(b'x') * (300 << 20)\"]\n"
+        "    assert subprocess.run(greedy, preexec_fn=enter(group)).returncode == -9\n"
+        "    counts.append(sensors.oom_kills())\n"
+        "print(*counts)"
+    )
+    name = f"imgoptd-test-{os.getpid()}"
+    with memory_groups({f"{name}-ours": 100 * MIB}) as ours, memory_groups({f"{name}-other": 60 * MIB}) as other:
+        command = [sys.executable, "-c", program, str(ours), str(other)]
+        shown = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60).stdout
 
-    assert tree(machine).oom_kills() == 7
-    assert tree({**machine, "cgroup/app/imgoptd/memory.events": "oom 3\noom_kill 2\n"}).oom_kills() == 2
+    assert shown.split() == ["0", "0", "1"]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
-from imgoptd.adapters import cgroup, psi, sensors
+from imgoptd.adapters import cgroup, process_stats, psi, sensors
 
 MEMINFO = """MemTotal:       24684084 kB
 MemFree:        24004516 kB
@@ -123,3 +125,54 @@ def test_no_groups_at_all_are_no_error() -> None:
     assert groups.memory() == cgroup.Memory(None, None)
     assert groups.cpu_quota() is None
     assert groups.oom_kills() is None
+
+
+def test_a_process_whose_name_is_full_of_parentheses_is_read_right() -> None:
+    hz, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
+    fields = ["0"] * 50
+    fields[1], fields[11], fields[12], fields[21] = "1", str(3 * hz), str(hz), "10"
+    text = f"77 (a) b) (R) S {' '.join(fields[1:])}\n"
+
+    assert process_stats.parse_stat(text) == process_stats.Taken(4.0, 10 * page)
+
+
+@pytest.mark.parametrize("text", ["", "77 (x) S 1 2", "77 (x) S " + "x " * 40])
+def test_a_process_that_cannot_be_read_is_unknown(text: str) -> None:
+    assert process_stats.parse_stat(text) is None
+
+
+def some(total_us: int) -> psi.Pressure:
+    return psi.Pressure(0.0, total_us)
+
+
+def test_a_rate_is_over_a_second_and_the_newest_over_the_last_step() -> None:
+    gauge = psi.PressureGauge()
+    for step in range(21):
+        gauge.rates(step / 10, [some(0)])
+    (rate,) = gauge.rates(2.1, [some(50_000)])
+
+    assert rate == pytest.approx(0.05, rel=0.12)
+    assert gauge.newest() == pytest.approx(0.5)
+
+
+def test_what_was_read_before_a_long_rest_tells_nothing_of_now() -> None:
+    gauge = psi.PressureGauge()
+    gauge.rates(0.0, [some(0)])
+
+    assert gauge.rates(3600.0, [some(360_000_000)]) == [None]
+    assert gauge.rates(3600.2, [some(360_100_000)]) == [pytest.approx(0.5)]
+
+
+def test_a_pressure_file_that_goes_and_comes_is_unknown_between_and_never_a_leap() -> None:
+    gauge = psi.PressureGauge()
+    gauge.rates(0.0, [some(0), some(0)])
+    assert gauge.rates(0.5, [some(0), None]) == [0.0, None]
+    assert gauge.rates(1.6, [some(0), some(9)])[1] is None
+
+
+def test_the_pressure_of_the_root_group_is_the_machines_and_no_second_one() -> None:
+    groups = cgroup.Groups("41 31 0:38 / /nowhere/unified rw - cgroup2 cgroup2 rw\n", "0::/\n")
+
+    assert groups.pressure_file is None
+    own = "/sys/fs/cgroup/unified/system.slice/imgoptd.service/memory.pressure"
+    assert cgroup.Groups(HYBRID, HYBRID_SELF).pressure_file == own
