@@ -77,9 +77,7 @@ class Report:
                 else engine.dispatcher.conditions.memory().largest_job_bytes(),
                 "reserved_bytes": inputs.reserved_bytes,
                 "memory_some_rate": sensed.psi_some_rate,
-                "cpus": sensed.cpus,
                 "cpu_quota": sensed.cpu_quota,
-                "others_cpus": sensed.others_cpus,
                 "senses": self.senses(),
             },
             "scaling": {
