@@ -43,14 +43,14 @@ def test_version_2_counts_the_high_mark_and_takes_droppable_cache_for_free(
             "cgroup/app/imgoptd/memory.max": "max\n",
             "cgroup/app/imgoptd/memory.high": f"{200 * MIB}\n",
             "cgroup/app/imgoptd/memory.current": f"{150 * MIB}\n",
-            "cgroup/app/imgoptd/memory.stat": f"anon 1\ninactive_file {40 * MIB}\n",
+            "cgroup/app/imgoptd/memory.stat": f"anon 1\ninactive_file {40 * MIB}\nactive_file {20 * MIB}\n",
             "cgroup/app/memory.max": f"{300 * MIB}\n",
             "cgroup/app/memory.current": f"{160 * MIB}\n",
         }
     ).read({})
 
     assert sensed.limit_bytes == 200 * MIB
-    assert sensed.available_bytes == 90 * MIB
+    assert sensed.available_bytes == 100 * MIB
 
 
 def test_a_group_over_its_limit_leaves_nothing_not_less(tree: Callable[[dict[str, str]], Sensors]) -> None:
