@@ -16,7 +16,7 @@ STATUS_KEYS = {
     "backlog": {"jobs", "bytes", "cpu_s", "eta_s"},
     "counts": {"done", "skipped", "held", "deferred", "quarantined"},
     "bytes": {"before", "after", "saved"},
-    "pressure": {"memory_some_avg10", "available_bytes", "budget_bytes", "reserved_bytes"},
+    "pressure": {"memory_some_avg10", "available_bytes", "budget_bytes", "reserved_bytes", "cpu_quota", "senses"},
     "scaling": {"state", "last"},
 }
 STATES = {"settling", "queued", "active", "deferred", "held", "quarantined", "done", "skipped"}

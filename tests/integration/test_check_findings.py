@@ -320,6 +320,14 @@ def test_a_nearly_full_filesystem_and_a_full_one_are_warnings(home: Path) -> Non
     assert "inodes are free" in done.stdout
 
 
+def test_what_would_tell_that_memory_runs_short_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.mkfifo(home / "manager")
+    monkeypatch.setenv("MEMORY_PRESSURE_WATCH", str(home / "manager"))
+    write_config(home)
+    (found,) = (line for line in check(home).stdout.splitlines() if " alerts: " in line)
+    assert f"MEMORY_PRESSURE_WATCH {home}/manager" in found
+
+
 @needs_root
 def test_a_machine_without_pressure_and_journald_is_told_so(home: Path) -> None:
     write_config(home, daemon='log = "journal"')
@@ -327,6 +335,7 @@ def test_a_machine_without_pressure_and_journald_is_told_so(home: Path) -> None:
     done = check(home, inside=inside)
     assert done.returncode == 1
     assert "boot with psi=1" in done.stdout
+    assert "not /proc/pressure/memory: No such file or directory" in done.stdout
     assert 'start systemd-journald, or set log = "auto"' in done.stdout
 
 
