@@ -127,18 +127,34 @@ def test_no_groups_at_all_are_no_error() -> None:
     assert groups.oom_kills() is None
 
 
+def stat_line(user_ticks: int, system_ticks: int) -> str:
+    fields = ["S", *["0"] * 49]
+    fields[11], fields[12] = str(user_ticks), str(system_ticks)
+    return f"77 (a) b) (R) {' '.join(fields)}\n"
+
+
 def test_a_process_whose_name_is_full_of_parentheses_is_read_right() -> None:
     hz, page = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
-    fields = ["0"] * 50
-    fields[1], fields[11], fields[12], fields[21] = "1", str(3 * hz), str(hz), "10"
-    text = f"77 (a) b) (R) S {' '.join(fields[1:])}\n"
 
-    assert process_stats.parse_stat(text) == process_stats.Taken(4.0, 10 * page)
+    assert process_stats.parse(stat_line(3 * hz, hz), "50 10 5 1 0 9 0\n") == process_stats.Taken(4.0, 10 * page)
 
 
-@pytest.mark.parametrize("text", ["", "77 (x) S 1 2", "77 (x) S " + "x " * 40])
-def test_a_process_that_cannot_be_read_is_unknown(text: str) -> None:
-    assert process_stats.parse_stat(text) is None
+def test_a_zombie_has_used_cpu_time_and_holds_nothing_that_is_known() -> None:
+    assert process_stats.parse(stat_line(0, 0), "0 0 0 0 0 0 0\n") == process_stats.Taken(0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("stat", "statm"),
+    [
+        ("", "1 1"),
+        ("77 (x) S 1 2", "1 1"),
+        ("77 (x) S " + "x " * 40, "1 1"),
+        (stat_line(1, 1), ""),
+        (stat_line(1, 1), "1 x"),
+    ],
+)
+def test_a_process_that_cannot_be_read_is_unknown(stat: str, statm: str) -> None:
+    assert process_stats.parse(stat, statm) is None
 
 
 def some(total_us: int) -> psi.Pressure:
