@@ -64,6 +64,7 @@ class _Lane:
         self.probes = _Queue()
         self.ready = _Queue()
         self.bytes = 0
+        self.unprobed_bytes = 0
         self.ready_cpu_s = 0.0
         self.ready_fresh = 0
         self.shut = shut
@@ -77,7 +78,9 @@ class _Lane:
 
     def count(self, job: Job, sign: int) -> None:
         self.bytes += sign * job.record.identity.size
-        if job.stage is Stage.READY:
+        if job.stage is Stage.UNPROBED:
+            self.unprobed_bytes += sign * job.record.identity.size
+        elif job.stage is Stage.READY:
             self.ready_fresh += sign * job.record.fresh
             # Sums of floats drift: never below nothing.
             self.ready_cpu_s = max(0.0, self.ready_cpu_s + sign * job.estimate.cpu_s)
@@ -167,6 +170,12 @@ class Backlog:
     @property
     def ready_cpu_s(self) -> float:
         return sum(lane.ready_cpu_s for lane in self._open_lanes())
+
+    @property
+    def unprobed(self) -> tuple[int, int]:
+        """How many files wait to be probed, and their bytes."""
+        lanes = list(self._open_lanes())
+        return sum(len(lane.probes.members) for lane in lanes), sum(lane.unprobed_bytes for lane in lanes)
 
     def domains(self) -> Iterator[Domain]:
         """Every domain with something waiting."""

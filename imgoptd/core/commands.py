@@ -150,6 +150,14 @@ class KillWorker:
 
 
 @dataclass(frozen=True, slots=True)
+class Recall:
+    """Ask a worker for a task back that it has not begun. Answer: Recalled, or the usual one if it had begun."""
+
+    worker: int
+    ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
 class SendProbe:
     """Open the file and hand it over for a probe. Answers: TaskStarted, then Probed; or TaskRefused."""
 
@@ -259,6 +267,7 @@ Action = (
     | StartWorker
     | RetireWorker
     | KillWorker
+    | Recall
     | SendProbe
     | SendJob
     | Prepare

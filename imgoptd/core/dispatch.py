@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 from imgoptd.core import commands as c
+from imgoptd.core import events as e
+from imgoptd.core import telling
 from imgoptd.core.conditions import Conditions
 from imgoptd.core.fleet import Fleet, Worker, WorkerState
-from imgoptd.core.giving import Giver
+from imgoptd.core.giving import NEEDS_MEMORY, Giver
 from imgoptd.core.intake import Intake
+from imgoptd.core.job import Job, Stage
+from imgoptd.core.limits import Limits
 from imgoptd.core.model import Domain
+from imgoptd.core.pressure import Gauge, Level, Reading
+from imgoptd.core.recycling import Recycling
 from imgoptd.core.scaling import FleetState, Inputs, Scaler
 from imgoptd.core.sharing import Sharing
+from imgoptd.core.shedding import Shedder
 from imgoptd.core.turn import Turn
+from imgoptd.core.vitals import Vitals
 
 PROBE_CPU_S = 0.002
-"""Taken for one waiting probe in the backlog's CPU seconds."""
+"""Taken for one running probe in the backlog's CPU seconds."""
+HELD_AGAIN_S = 5.0
+"""How often jobs held for want of memory are estimated anew, by what was learned meanwhile."""
 
 
 class Dispatcher:
@@ -21,48 +31,155 @@ class Dispatcher:
         self.jobs = intake.jobs
         self.fleet = fleet
         self.conditions = Conditions()
+        self._limits = Limits()
         self.scaler = Scaler()
+        self.told = telling.StateTold()
+        self._gauge = Gauge()
+        self._vitals = Vitals(fleet)
+        self._shedder = Shedder(fleet, self._vitals)
+        self._recycling = Recycling(fleet, self._vitals)
         self._sharing = Sharing(intake, fleet, self.conditions)
         self._giver = Giver(intake.jobs, fleet, self.conditions, self._sharing)
+        self._held_s = 0.0
+        """When held jobs were last estimated anew."""
+        self._recycle_s: float | None = None
+        """When a worker that idles now becomes too old."""
 
     def inputs(self) -> Inputs:
-        jobs, fleet = self.jobs, self.fleet
+        jobs, fleet, conditions = self.jobs, self.fleet, self.conditions
         serving = list(fleet.serving())
         running = [job for worker in serving for job in worker.tasks]
-        waiting = jobs.backlog.jobs
+        waiting = 0 if conditions.draining or conditions.paused else jobs.backlog.jobs
+        memory = conditions.memory()
         return Inputs(
             workers=len(serving),
             idle_workers=len(fleet.idle()),
-            workers_min=self.conditions.workers_min,
-            workers_max=self.conditions.workers_max,
-            backlog_jobs=(0 if self.conditions.draining else waiting) + len(running),
-            backlog_cpu_s=(0.0 if self.conditions.draining else jobs.backlog.ready_cpu_s + PROBE_CPU_S * waiting)
+            busy_workers=sum(1 for worker in serving if worker.tasks),
+            workers_min=conditions.workers_min,
+            workers_max=conditions.workers_max,
+            backlog_jobs=waiting + len(running),
+            backlog_cpu_s=(self._waiting_cpu_s() if waiting else 0.0)
             + sum(job.estimate.cpu_s or PROBE_CPU_S for job in running),
-            cpus=self.conditions.sensed.cpus,
-            others_cpus=self.conditions.sensed.others_cpus,
-            available_bytes=self.conditions.sensed.available_bytes,
+            cpus=conditions.sensed.cpus,
+            others_cpus=conditions.sensed.others_cpus,
+            available_bytes=conditions.sensed.available_bytes,
+            limit_bytes=conditions.sensed.limit_bytes,
+            reserve_bytes=memory.reserve_bytes,
             reserved_bytes=fleet.reserved_bytes(),
-            budget_bytes=self.conditions.budget_bytes,
-            psi_some_avg10=self.conditions.sensed.psi_some_avg10,
-            psi_some_rate=self.conditions.sensed.psi_some_rate,
-            draining=self.conditions.draining,
+            budget_bytes=conditions.budget_bytes,
+            psi_some_avg10=conditions.sensed.psi_some_avg10,
+            psi_some_rate=conditions.sensed.psi_some_rate,
+            state=conditions.state,
+            draining=conditions.draining,
+            paused=conditions.paused,
+            commanded=conditions.overridden or conditions.paused,
         )
+
+    def _waiting_cpu_s(self) -> float:
+        """What waits, in CPU seconds: of files not probed yet, what files of their size take on the whole."""
+        backlog = self.jobs.backlog
+        count, size = backlog.unprobed
+        unprobed_s = count * self.jobs.estimator.mean_cpu_s(size // count) if count else 0.0
+        return backlog.ready_cpu_s + unprobed_s
+
+    def limit(self, limits: Limits) -> None:
+        """These are the limits from now on."""
+        self._limits = limits
+        self._apply_limits()
+
+    def _apply_limits(self) -> None:
+        """Limits that refer to the machine change with it."""
+        conditions = self.conditions
+        conditions.workers_min, conditions.workers_max = self._limits.workers(conditions.sensed)
+        conditions.budget_bytes = self._limits.budget(conditions.sensed)
+
+    # ---- readings ---------------------------------------------------------------------------------------------------
+
+    def sensed(self, turn: Turn, event: e.Sensed) -> None:
+        """A reading of the machine: how short of memory it is, and whether what was held fits now."""
+        conditions = self.conditions
+        before = conditions.memory().largest_job_bytes()
+        conditions.sensed, conditions.was_read = event, True
+        self._apply_limits()
+        for one in event.workers:
+            worker = self.fleet.workers.get(one.worker)
+            if worker is not None:
+                worker.rss_bytes = one.rss_bytes
+        held = self._vitals.take(event.workers, turn.now_s)
+        conditions.strain = self._gauge.take(self._reading(held), turn.now_s)
+        after = conditions.memory().largest_job_bytes()
+        if not self.jobs.held or after is None:
+            return
+        if before is None or after > before or turn.now_s - self._held_s >= HELD_AGAIN_S:
+            self._held_s = turn.now_s
+            self.jobs.unhold(turn, NEEDS_MEMORY, self._fits_by_now)
+
+    def _reading(self, held_bytes: int | None = None) -> Reading:
+        sensed = self.conditions.sensed
+        growing = sum(self._vitals.growing_bytes(one) for one in self.fleet.workers.values())
+        reserve = self.conditions.memory().reserve_bytes
+        available, rate = sensed.available_bytes, sensed.psi_some_rate
+        return Reading(available, sensed.limit_bytes, reserve, rate, held_bytes, growing)
+
+    def _fits_by_now(self, job: Job) -> bool:
+        """Does a held job fit the machine as it is, by what has been learned of its kind since it was estimated?"""
+        job.estimate = self.jobs.estimator.estimate(job.record)
+        return not self._giver.never_fits(job)
+
+    # ---- a turn -----------------------------------------------------------------------------------------------------
 
     def run(self, turn: Turn, *, may_start: bool = True) -> None:
         """Give work to those who have room, then grow, shrink, and move workers between domains."""
-        self.conditions.state = self._fleet_state(blocked=False)
-        if not self.conditions.draining and self._giver.give(turn):
-            self.conditions.state = self._fleet_state(blocked=True)
-        self._scale(turn, may_start)
+        conditions = self.conditions
+        if not self.jobs.backlog.jobs and not self.fleet.running_jobs():
+            self._gauge.forget()
+            conditions.strain = self._gauge.strain
+        conditions.state = self._fleet_state(blocked=False)
+        if conditions.state is FleetState.SHED:
+            self._shed(turn)
+        may_begin = self._may_begin(turn.now_s)
+        self._recycle_s = None
+        if may_begin and may_start:
+            self._recycle(turn)
+        if may_begin and self._giver.give(turn):
+            conditions.state = self._fleet_state(blocked=True)
+        self._recall(turn)
+        self._scale(turn, may_start=may_start and may_begin)
+        self.told.tell(turn, conditions, self.inputs)
+
+    def next_deadline_s(self) -> float | None:
+        """When `run` has something to do although nothing happens; None: not before an event."""
+        times = (self.scaler.next_deadline_s(), self.told.next_deadline_s(), self._recycle_s)
+        return min((time for time in times if time is not None), default=None)
 
     def _fleet_state(self, *, blocked: bool) -> FleetState:
-        if self.conditions.draining:
+        conditions = self.conditions
+        if conditions.draining:
             return FleetState.DRAIN
-        if self.conditions.sensed.available_bytes is None and self.conditions.budget_bytes is None:
+        if conditions.strain.level is Level.SHED:
+            return FleetState.SHED
+        if conditions.paused or conditions.strain.level is Level.PAUSE:
+            return FleetState.PAUSE
+        if conditions.blind:
             return FleetState.BLIND
         return FleetState.CONSTRAINED if blocked else FleetState.RUN
 
-    def _scale(self, turn: Turn, may_start: bool) -> None:
+    def _may_begin(self, now_s: float) -> bool:
+        """May anything be given out?
+
+        On a machine that others keep full, without a task that waits for memory, one job at a time may: else nothing
+        would ever be done there.
+        """
+        conditions = self.conditions
+        if conditions.draining or conditions.paused:
+            return False
+        if conditions.strain.level is Level.CALM:
+            return True
+        return self._gauge.is_merely_full(self._reading(), now_s) and not self.fleet.running_jobs()
+
+    # ---- how many ---------------------------------------------------------------------------------------------------
+
+    def _scale(self, turn: Turn, *, may_start: bool) -> None:
         decision = self.scaler.decide(self.inputs(), turn.now_s, may_start=may_start)
         self.conditions.wanted = decision.wanted
         for _ in range(decision.start):
@@ -72,20 +189,10 @@ class Dispatcher:
             self._start(turn, domain)
         for worker in self.fleet.idle()[: decision.retire]:
             self._retire(turn, worker)
-        if not self.conditions.draining and may_start:
+        if may_start:
             self._move_between_domains(turn)
         if decision.start or decision.retire:
-            turn.announce(
-                "scale",
-                f"workers {decision.before} -> {decision.after} ({decision.reason}): "
-                f"{decision.inputs.backlog_jobs} jobs of about {decision.inputs.backlog_cpu_s:.1f} CPU s wait or run",
-                5,
-                FROM=decision.before,
-                TO=decision.after,
-                REASON=decision.reason,
-                WANTED=decision.wanted,
-                **dict(decision.inputs.as_fields()),
-            )
+            telling.scale(turn, decision)
 
     def _move_between_domains(self, turn: Turn) -> None:
         """An idle worker makes way for one of a domain that nobody serves, or whose workers are too few."""
@@ -95,9 +202,43 @@ class Dispatcher:
                 self._retire(turn, worker)
                 self._start(turn, domain)
 
-    def _start(self, turn: Turn, domain: Domain) -> None:
+    def _shed(self, turn: Turn) -> None:
+        inputs = self.inputs()
+        ended = self._shedder.shed(turn, self.conditions.strain, self.conditions.memory().largest_job_bytes())
+        if ended:
+            because = telling.shed(ended, self.conditions.strain, inputs)
+            telling.scale(turn, self.scaler.shed(inputs, len(ended)), because)
+
+    def _recall(self, turn: Turn) -> None:
+        """What waits in the hands of workers that may not begin it goes back.
+
+        Those are the youngest of more workers than there may be, and all where nothing is to be begun. Probes are over
+        before they could be given back.
+        """
+        conditions = self.conditions
+        serving = list(self.fleet.serving())
+        none_begins = conditions.state in (FleetState.DRAIN, FleetState.PAUSE, FleetState.SHED)
+        for worker in serving if none_begins else serving[conditions.workers_max :]:
+            for job in worker.handed[1:]:
+                if job.stage is Stage.WORKING and job.ref not in worker.recalled and not worker.killed_for:
+                    worker.recalled.add(job.ref)
+                    turn.act(c.Recall(worker.id, job.ref))
+
+    def _recycle(self, turn: Turn) -> None:
+        """Who is old or fat goes; another of its domain takes its place at once where there is work or a least."""
+        for worker in self._recycling.due(turn.now_s):
+            self._retire(turn, worker)
+            serving = sum(1 for _ in self.fleet.serving())
+            if self.jobs.backlog.urgency(worker.domain) is None and serving >= self.conditions.workers_min:
+                telling.recycled(turn, worker, None)
+            else:
+                telling.recycled(turn, worker, self._start(turn, worker.domain))
+        self._recycle_s = self._recycling.next_deadline_s()
+
+    def _start(self, turn: Turn, domain: Domain) -> Worker:
         worker = self.fleet.add(domain, turn.now_s)
         turn.act(c.StartWorker(worker.id, domain))
+        return worker
 
     def _retire(self, turn: Turn, worker: Worker) -> None:
         worker.state = WorkerState.DRAINING

@@ -11,7 +11,6 @@ from imgoptd.core.dispatch import Dispatcher
 from imgoptd.core.estimate import Predict, predict
 from imgoptd.core.exits import Exits
 from imgoptd.core.fleet import Fleet, WorkerState
-from imgoptd.core.giving import NEEDS_MEMORY
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.limits import Limits
@@ -33,7 +32,6 @@ class Engine:
         self.exits = Exits(self.jobs, self.fleet)
         self.dispatcher = Dispatcher(self.intake, self.fleet)
         self.generation = 0
-        self._limits = Limits()
         self._sensing = Sensing()
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
             e.Configured: self._configured,
@@ -58,8 +56,9 @@ class Engine:
             e.Exchanged: self._exchanged,
             e.Standing: self._standing,
             e.ReplaceFailed: self._replace_failed,
-            e.Sensed: self._sensed,
+            e.Sensed: self.dispatcher.sensed,
             e.Alerted: lambda turn, event: self._sensing.alerted(turn.now_s),
+            e.Recalled: self._recalled,
             e.UndoChanged: lambda turn, event: self.restores.undo_changed(turn, event.files, event.bytes),
             e.RestoreAsked: lambda turn, event: self.restores.asked(turn, event),
             e.Restored: lambda turn, event: self.restores.restored(turn, event),
@@ -94,7 +93,7 @@ class Engine:
     def next_deadline_s(self) -> float | None:
         """When `end_turn` should run again although nothing happens; None: not before an event."""
         times = [self.intake.next_deadline_s() if not self.dispatcher.conditions.draining else None]
-        times.append(self.dispatcher.scaler.next_deadline_s())
+        times.append(self.dispatcher.next_deadline_s())
         times.append(self.exits.start_paused_until_s)
         times += [self.exits.overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
         if self._sensing.sensed_s is not None:
@@ -134,26 +133,7 @@ class Engine:
         self.intake.configure(turn, event.folders, event.patient)
         self.exits.job_timeout_s = event.job_timeout_s
         self.jobs.undo.max_bytes = event.undo_max_bytes
-        self._limits = Limits.of(event)
-        self._limit()
-
-    def _limit(self) -> None:
-        """Limits that refer to the machine change with it."""
-        conditions = self.dispatcher.conditions
-        conditions.workers_min, conditions.workers_max = self._limits.workers(conditions.sensed)
-        conditions.budget_bytes = self._limits.budget(conditions.sensed)
-
-    def _sensed(self, turn: Turn, event: e.Sensed) -> None:
-        before = self.dispatcher.conditions.memory().largest_job_bytes()
-        self.dispatcher.conditions.sensed = event
-        self._limit()
-        after = self.dispatcher.conditions.memory().largest_job_bytes()
-        if self.jobs.held and after is not None and (before is None or after > before):
-            self.jobs.unhold(turn, NEEDS_MEMORY)
-        for reading in event.workers:
-            worker = self.fleet.workers.get(reading.worker)
-            if worker is not None:
-                worker.rss_bytes = reading.rss_bytes
+        self.dispatcher.limit(Limits.of(event))
 
     def _drain(self, turn: Turn, event: e.DrainRequested) -> None:
         if not self.dispatcher.conditions.draining:
@@ -193,6 +173,12 @@ class Engine:
             self.jobs.failed(turn, taken[1], event.failure)
         else:
             self.jobs.back_to_queue(turn, taken[1], detail="its worker had gone")
+
+    def _recalled(self, turn: Turn, event: e.Recalled) -> None:
+        taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
+        if taken is not None:
+            turn.act(c.Discard(event.ref))
+            self.jobs.back_to_queue(turn, taken[1], detail="it was given back unbegun")
 
     def _probed(self, turn: Turn, event: e.Probed) -> None:
         taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)

@@ -37,6 +37,9 @@ FIRST_FACTOR = 1.15
 """Safety factor until enough jobs of a kind were seen."""
 MOST_TRUSTED = 3.0
 """A ratio beyond this is taken as this: what a worker says of itself must not stop the work of others."""
+FIRST_CPU_S_PER_MIB = 0.1
+LEAST_CPU_S = 0.02
+"""Taken for a file that was not probed yet, while nothing was learned."""
 ENOUGH_SAMPLES = 8
 WINDOW = 64
 
@@ -77,6 +80,15 @@ class Estimator:
         self._predict = predict
         self._memory: dict[tuple[str, bool], deque[float]] = {}
         self._cpu: dict[tuple[str, bool], deque[float]] = {}
+        self._per_mib: deque[tuple[float, float]] = deque(maxlen=WINDOW)
+        """(CPU seconds, MiB of file) of the last jobs, of whatever kind."""
+
+    def mean_cpu_s(self, size_bytes: int) -> float:
+        """What a file of which only the size is known will take, by what the last ones took for each MiB."""
+        if len(self._per_mib) < ENOUGH_SAMPLES:
+            return max(LEAST_CPU_S, FIRST_CPU_S_PER_MIB * size_bytes / MIB)
+        cpu_s, mib = sum(one[0] for one in self._per_mib), sum(one[1] for one in self._per_mib)
+        return cpu_s / max(mib, 1e-3) * size_bytes / MIB
 
     def estimate(self, record: FileRecord) -> Estimate:
         """Of a file that was probed."""
@@ -90,6 +102,7 @@ class Estimator:
         if above > 16 * MIB:
             self._memory.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, above / raw.memory_bytes))
         if effort.cpu_s > 0:
+            self._per_mib.append((effort.cpu_s, record.identity.size / MIB))
             self._cpu.setdefault(key, deque(maxlen=WINDOW)).append(min(MOST_TRUSTED, effort.cpu_s / raw.cpu_s))
 
     def _memory_factor(self, key: tuple[str, bool]) -> float:

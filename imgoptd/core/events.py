@@ -236,6 +236,14 @@ class ReplaceFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recalled:
+    """The worker has given the task back unbegun."""
+
+    worker: int
+    ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerReading:
     """What the kernel says of one worker now."""
 
@@ -350,6 +358,7 @@ Event = (
     | Exchanged
     | Standing
     | ReplaceFailed
+    | Recalled
     | Sensed
     | Alerted
     | UndoChanged

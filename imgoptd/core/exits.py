@@ -7,6 +7,7 @@ from imgoptd.core import events as e
 from imgoptd.core.fleet import Fleet, Worker, WorkerState
 from imgoptd.core.job import Job
 from imgoptd.core.jobs import Jobs
+from imgoptd.core.shedding import SHED
 from imgoptd.core.turn import Turn
 
 START_TIMEOUT_S = 30.0
@@ -17,6 +18,9 @@ MAX_KILLS = 8
 QUICK_DEATHS = 5
 """Workers that die in a row before doing anything; then starting is paused."""
 QUICK_DEATH_PAUSE_S = 30.0
+
+_LOST = "its worker was lost through no fault of the file"
+_BLAMELESS = {SHED: "memory ran short, and it was ended to make room: no fault of the file"}
 
 
 class Exits:
@@ -32,7 +36,7 @@ class Exits:
         if worker is None:
             return
         retired = worker.state is WorkerState.DRAINING and not worker.killed_for
-        if not retired:
+        if not retired and worker.killed_for != SHED:
             self._died(turn, worker, event)
         running = worker.handed[0] if worker.handed else None
         for job in worker.tasks:
@@ -40,7 +44,7 @@ class Exits:
             # Ended for being overdue, it may have got on to the next task before it was gone.
             innocent = event.innocent or (worker.killed_for and job is not worker.overdue)
             if job is not running or innocent or self._killed_from_outside(worker, job, event):
-                self._jobs.back_to_queue(turn, job, detail="its worker was lost through no fault of the file")
+                self._jobs.back_to_queue(turn, job, detail=_BLAMELESS.get(worker.killed_for, _LOST))
             else:
                 self._jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
 

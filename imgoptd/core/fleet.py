@@ -50,10 +50,14 @@ class Worker:
     killed_for: str = ""
     overdue: Job | None = None
     """The task it was ended for."""
+    recycled_for: str = ""
+    """Why another is to take its place as soon as it has done what it holds; it is given nothing more."""
+    recalled: set[FileRef] = field(default_factory=set)
+    """Tasks in its hands that it was asked to give back unbegun."""
 
     @property
     def available(self) -> bool:
-        return self.state in (WorkerState.IDLE, WorkerState.BUSY) and not self.killed_for
+        return self.state in (WorkerState.IDLE, WorkerState.BUSY) and not self.killed_for and not self.recycled_for
 
     @property
     def reserved_bytes(self) -> int:
@@ -130,6 +134,7 @@ class Fleet:
         if job is None:
             return None
         worker.tasks.remove(job)
+        worker.recalled.discard(ref)
         if job in worker.handed:
             if job is worker.handed[0]:
                 worker.head_since_s = now_s

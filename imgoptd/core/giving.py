@@ -127,16 +127,17 @@ class Giver:
     def _need(self, job: Job) -> int:
         return job.estimate.memory_bytes * (2 if job.solo else 1)
 
-    def _never_fits(self, job: Job) -> bool:
+    def never_fits(self, job: Job) -> bool:
+        """Does it need more than there is, all told?"""
         most = self._conditions.memory().largest_job_bytes()
         return most is not None and job.estimate.memory_bytes > most
 
     def _must_wait(self, job: Job) -> bool:
         """For a change of circumstances: nothing that runs now could make room by its end."""
-        return self._never_fits(job) or self._jobs.undo.is_full_for(job)
+        return self.never_fits(job) or self._jobs.undo.is_full_for(job)
 
     def _why_held(self, job: Job) -> Failure:
-        if not self._never_fits(job):
+        if not self.never_fits(job):
             return self._jobs.undo.why_full()
         most = self._conditions.memory().largest_job_bytes() or 0
         detail = (

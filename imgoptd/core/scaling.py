@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass, fields
 from enum import StrEnum
 
-CPU_S_PER_WORKER = 1.0
-"""A further worker is wanted for each second of CPU that waits."""
+CPU_S_PER_WORKER = 0.1
+"""A further worker is wanted for so many seconds of CPU that wait: starting one costs a tenth of that."""
 COOLDOWN_S = 15.0
 COOLDOWN_MOST = 8
 """The cooldown doubles up to this factor when growing follows a retirement within FLAP_S."""
 FLAP_S = 30.0
+MEMORY_S = 2.0
+"""So long after a job had to wait for memory, workers are added one at a time: whether another is of use shows then."""
 
 
 class Reason(StrEnum):
@@ -30,6 +32,10 @@ class FleetState(StrEnum):
     RUN = "run"
     CONSTRAINED = "constrained"
     """The next job waits for memory."""
+    PAUSE = "pause"
+    """The machine is short of memory, or an operator wants it: nothing more is begun."""
+    SHED = "shed"
+    """It is so short of memory that running attempts are ended."""
     BLIND = "blind"
     """Nothing is known of the machine's memory: one job at a time."""
     DRAIN = "drain"
@@ -42,6 +48,8 @@ class Inputs:
     workers: int
     """Alive and not leaving."""
     idle_workers: int
+    busy_workers: int
+    """With something in hand; the others idle or are starting."""
     workers_min: int
     workers_max: int
     backlog_jobs: int
@@ -50,11 +58,21 @@ class Inputs:
     cpus: int
     others_cpus: float | None
     available_bytes: int | None
+    limit_bytes: int | None
+    """The smallest of machine and cgroup."""
+    reserve_bytes: int
+    """What is never given out."""
     reserved_bytes: int
+    """What running jobs may take."""
     budget_bytes: int | None
     psi_some_avg10: float | None
     psi_some_rate: float | None
+    state: FleetState = FleetState.RUN
     draining: bool = False
+    paused: bool = False
+    """By an operator."""
+    commanded: bool = False
+    """An operator's range of workers, or pause, is in force."""
 
     def as_fields(self) -> tuple[tuple[str, str], ...]:
         """As journal fields; what is unknown says so."""
@@ -76,14 +94,20 @@ class Decision:
     start: int
     retire: int
     inputs: Inputs
+    cooldown_s: float = COOLDOWN_S
+    """How long a surplus had to last for this one."""
 
     @property
     def after(self) -> int:
         return self.before + self.start - self.retire
 
 
-def wanted_workers(inputs: Inputs) -> tuple[int, Reason]:
-    """How many workers there should be, and which bound decided."""
+def wanted_workers(inputs: Inputs, *, short_of_memory: bool = False) -> tuple[int, Reason]:
+    """How many workers there should be, and which bound decided.
+
+    short_of_memory: a job has just had to wait for memory. Then there is one worker more than have work, to show when
+    that is over.
+    """
     if inputs.draining:
         return min(inputs.workers, inputs.backlog_jobs), Reason.STOP
     if not inputs.backlog_jobs:
@@ -91,11 +115,23 @@ def wanted_workers(inputs: Inputs) -> tuple[int, Reason]:
     others = inputs.others_cpus or 0.0
     bounds = {
         Reason.LIMITS: inputs.workers_max,
+        # A good neighbour yields half of what others use; that always leaves a worker for each CPU that is free. From a
+        # half upwards is rounded up: on 2 CPUs there are two workers while others keep no more than one busy.
         Reason.CPU: max(1, math.floor(inputs.cpus - others / 2 + 0.5)),
         Reason.BACKLOG: min(inputs.backlog_jobs, max(1, math.ceil(inputs.backlog_cpu_s / CPU_S_PER_WORKER))),
     }
+    if inputs.state is FleetState.BLIND:
+        bounds[Reason.MEMORY] = 1
+    elif inputs.state in (FleetState.PAUSE, FleetState.SHED):
+        bounds[Reason.COMMAND if inputs.paused else Reason.PRESSURE] = inputs.busy_workers
+    elif short_of_memory:
+        bounds[Reason.MEMORY] = inputs.busy_workers + 1
     reason = min(bounds, key=lambda name: (bounds[name], name is not Reason.BACKLOG))
     return min(inputs.workers_max, max(1, inputs.workers_min, bounds[reason])), reason
+
+
+_BY_COMMAND = frozenset({Reason.START, Reason.LIMITS, Reason.IDLE})
+"""What an operator's range or pause decides, where one is in force."""
 
 
 class Scaler:
@@ -105,13 +141,19 @@ class Scaler:
         self._surplus_since_s: float | None = None
         self._due_s: float | None = None
         self._retired_s: float | None = None
+        self._short_s: float | None = None
+        """When a job was last seen to wait for memory."""
         self._factor = 1
         self.last: Decision | None = None
         """The last decision that changed something."""
 
     def decide(self, inputs: Inputs, now_s: float, *, may_start: bool = True) -> Decision:
-        wanted, reason = wanted_workers(inputs)
+        if inputs.state is FleetState.CONSTRAINED:
+            self._short_s = now_s
+        short = self._short_s is not None and now_s - self._short_s < MEMORY_S
+        wanted, reason = wanted_workers(inputs, short_of_memory=short)
         start = retire = 0
+        cooldown_s = self._cooldown_s
         self._due_s = None
         if inputs.workers < wanted and not inputs.draining:
             if may_start:
@@ -121,10 +163,18 @@ class Scaler:
             retire, reason = self._shrink(inputs, wanted, reason, now_s)
         else:
             self._surplus_since_s = None
-        decision = Decision(inputs.workers, wanted, reason, start, retire, inputs)
+        if inputs.commanded and reason in _BY_COMMAND:
+            reason = Reason.COMMAND
+        decision = Decision(inputs.workers, wanted, reason, start, retire, inputs, cooldown_s)
         if start or retire:
             self.last = decision
         return decision
+
+    def shed(self, inputs: Inputs, count: int) -> Decision:
+        """So many busy workers are ended for want of memory."""
+        after = inputs.workers - count
+        self.last = Decision(inputs.workers, after, Reason.PRESSURE, 0, count, inputs, self._cooldown_s)
+        return self.last
 
     def next_deadline_s(self) -> float | None:
         """When the retirement of a worker that idles now becomes due, or None."""

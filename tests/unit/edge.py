@@ -38,6 +38,7 @@ Answerable = (
     | c.StartWorker
     | c.RetireWorker
     | c.KillWorker
+    | c.Recall
     | c.SendProbe
     | c.SendJob
     | c.Prepare
@@ -181,6 +182,8 @@ class Edge:
                 self.end_worker(worker, 0)
             case c.KillWorker(worker):
                 self.end_worker(worker, -9)
+            case c.Recall(worker, ref):
+                self._give_back(worker, ref)
             case c.SendProbe() | c.SendJob():
                 self._send(action, how)
             case c.Prepare():
@@ -195,6 +198,14 @@ class Edge:
                 self._restore(kept, how)
             case c.Sense():
                 self.post(self.machine)
+
+    def _give_back(self, number: int, ref: FileRef) -> None:
+        """The worker gives a task back that it has not begun; one that it works on goes on."""
+        worker = self.workers.get(number)
+        unbegun = [task for task in worker.tasks[1:] if task[0] == ref] if worker is not None else []
+        if worker is not None and unbegun:
+            worker.tasks.remove(unbegun[0])
+            self.post(e.Recalled(number, ref))
 
     def _cannot_be_done(self, action: Answerable) -> bool:
         if isinstance(action, c.Prepare | c.Exchange):

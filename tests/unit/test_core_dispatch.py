@@ -56,7 +56,7 @@ def test_a_worker_that_is_not_wanted_is_not_moved() -> None:
     (second,) = drop(world, "panorama", hang=True)
     world.run(0.0)
     let_go(world, first, second)
-    drop(world, "photo", 6, uid=BOB)  # less than a second of work
+    drop(world, "photo", uid=BOB)  # less than a tenth of a second of work
     world.run(1.0)
     assert serving(world) == [(ROOT, ALICE), (ROOT, BOB)]
     world.run(3600.0)
