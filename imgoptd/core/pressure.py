@@ -21,6 +21,8 @@ AHEAD_S = 0.5
 """How far a fall is carried on: until the next reading, and until those who are ended then are gone."""
 SHORTEST_S, LONGEST_S = 0.1, 1.0
 """A speed is taken over at least the one (between closer readings lies mostly noise), at most the other."""
+FORGOTTEN_S = 10.0
+"""After so long without a reading, what was then says nothing of now."""
 FULL_S = 10.0
 """After so long a pause without a task that waits for memory, the machine is full and not in trouble."""
 
@@ -84,8 +86,8 @@ class Gauge:
         self._calm_since_s: float | None = None
 
     def take(self, reading: Reading, now_s: float) -> Strain:
-        if self._last_s is not None and now_s - self._last_s > max(CALM_S, LONGEST_S):
-            self.forget()  # nobody looked for so long: what was then says nothing of now
+        if self._last_s is not None and now_s - self._last_s > FORGOTTEN_S:
+            self.forget()
         self._last_s = now_s
         fall = self._fall_bytes(reading, now_s)
         level, cause, shortfall = judge(reading, fall)

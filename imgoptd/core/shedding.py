@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from imgoptd.core import commands as c
@@ -34,27 +34,38 @@ class Attempt:
 
 
 def choose(attempts: Sequence[Attempt], shortfall_bytes: int) -> list[Attempt]:
-    """Those to end: least CPU lost for each byte freed first, until the shortfall is covered, and none without need.
+    """Those to end: together they cover the shortfall, none of them needlessly, and lose as little CPU time as may be.
 
-    One is always left, unless it cannot fit any more.
+    Where all together do not cover it, all are ended but one. One is always left, unless none can fit any more.
     """
-    ranked = sorted(attempts, key=lambda one: (one.lost_cpu_s / max(MIB, one.frees_bytes), one.worker))
-    fitting = [one for one in ranked if one.fits]
-    if fitting:
-        ranked.remove(fitting[-1])
-    chosen: list[Attempt] = []
-    freed = 0
-    for one in ranked:
-        if freed >= shortfall_bytes:
-            break
-        if one.frees_bytes > 0:
-            chosen.append(one)
-            freed += one.frees_bytes
-    for one in sorted(chosen, key=lambda one: -one.lost_cpu_s):
-        if freed - one.frees_bytes >= shortfall_bytes:
-            chosen.remove(one)
-            freed -= one.frees_bytes
+    chosen = _cheapest(attempts, shortfall_bytes)
+    fitting = [one for one in attempts if one.fits]
+    if fitting and all(one in chosen for one in fitting):
+        left = max(fitting, key=lambda one: one.lost_cpu_s)
+        chosen = _cheapest([one for one in attempts if one is not left], shortfall_bytes)
     return chosen
+
+
+def _cheapest(attempts: Sequence[Attempt], shortfall_bytes: int) -> list[Attempt]:
+    holding = [one for one in attempts if one.frees_bytes > 0]
+    ranked = sorted(holding, key=lambda one: (one.lost_cpu_s / max(MIB, one.frees_bytes), one.worker))
+    chosen = min(_covers(ranked, shortfall_bytes), key=lambda some: sum(one.lost_cpu_s for one in some), default=ranked)
+    for one in sorted(chosen, key=lambda one: -one.lost_cpu_s):
+        if sum(other.frees_bytes for other in chosen if other is not one) >= shortfall_bytes:
+            chosen.remove(one)
+    return chosen
+
+
+def _covers(ranked: list[Attempt], shortfall_bytes: int) -> Iterator[list[Attempt]]:
+    """Of the cheapest for each byte, so many first, then the one that covers the rest for the least."""
+    freed = 0
+    for count, one in enumerate(ranked):
+        if freed >= shortfall_bytes:
+            return
+        covering = [other for other in ranked[count:] if freed + other.frees_bytes >= shortfall_bytes]
+        if covering:
+            yield [*ranked[:count], min(covering, key=lambda other: other.lost_cpu_s)]
+        freed += one.frees_bytes
 
 
 class Shedder:

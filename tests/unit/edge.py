@@ -124,6 +124,12 @@ class Edge:
         """Originals that were moved aside, by the name they are kept under."""
         self.hanging: set[FileRef] = set()
         """Files whose job takes until they are taken out of here."""
+        self.holds: dict[FileRef, int] = {}
+        """Bytes that the worker which has the file first in hand holds above an idle one."""
+        self.left_over: dict[int, int] = {}
+        """Bytes that a worker still holds with nothing in hand."""
+        self.cpu_s: dict[int, float] = {}
+        """CPU seconds of each worker."""
         self.begin_anew()
 
     def begin_anew(self) -> None:
@@ -197,7 +203,22 @@ class Edge:
             case c.Restore(kept):
                 self._restore(kept, how)
             case c.Sense():
-                self.post(self.machine)
+                self.post(self.sensed())
+
+    def sensed(self) -> e.Sensed:
+        """A reading of the machine as the test has it, with its workers, each with what its first task holds."""
+        if self.machine.workers:
+            return self.machine
+        readings = [
+            e.WorkerReading(
+                number,
+                30 * MIB + (self.holds.get(worker.tasks[0][0], 0) if worker.tasks else self.left_over.get(number, 0)),
+                self.cpu_s.get(number, 0.0),
+            )
+            for number, worker in self.workers.items()
+            if worker.up
+        ]
+        return replace(self.machine, workers=tuple(readings))
 
     def _give_back(self, number: int, ref: FileRef) -> None:
         """The worker gives a task back that it has not begun; one that it works on goes on."""
