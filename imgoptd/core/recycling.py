@@ -12,7 +12,7 @@ from imgoptd.core.vitals import Vitals
 
 AGE_S = 3600.0
 GROWTH_BYTES = 64 << 20
-"""Of the idle worker since it was first read idle: an idle one trims what it can."""
+"""Of the idle worker since its start: an idle one has trimmed what it can."""
 
 
 class Recycling:

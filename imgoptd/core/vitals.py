@@ -16,8 +16,8 @@ class _Vital:
     read_s: float
     rss_bytes: int
     cpu_s: float | None
-    first_idle_bytes: int | None = None
-    """Resident memory when it was read idle for the first time."""
+    first_idle_bytes: int | None
+    """Resident memory when it was started, or else when it was first read idle."""
     idle_growth_bytes: int = 0
     speed_bps: float = 0.0
     """Bytes of resident memory a second that it grew by between the last two readings."""
@@ -48,7 +48,7 @@ class Vitals:
     def _take_one(self, worker: Worker, reading: WorkerReading, now_s: float) -> None:
         vital = self._known.get(worker.id)
         if vital is None:
-            vital = self._known[worker.id] = _Vital(now_s, reading.rss_bytes, reading.cpu_s)
+            vital = self._known[worker.id] = _Vital(now_s, reading.rss_bytes, reading.cpu_s, worker.idle_rss_bytes)
             vital.head_cpu_s = 0.0 if reading.cpu_s is not None else None
         head = worker.handed[0] if worker.handed else None
         if head is not vital.head:
@@ -62,7 +62,7 @@ class Vitals:
             vital.idle_growth_bytes = reading.rss_bytes - vital.first_idle_bytes
 
     def idle_growth_bytes(self, worker: Worker) -> int:
-        """How much more it held when it was last read idle than when it was first read so."""
+        """How much more it held when it was last read idle than when it was started."""
         vital = self._known.get(worker.id)
         return vital.idle_growth_bytes if vital is not None else 0
 

@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imgoptd.core.scaling import COOLDOWN_MOST, COOLDOWN_S, FLAP_S, Inputs, Reason, Scaler, wanted_workers
+from imgoptd.core.scaling import (
+    COOLDOWN_MOST,
+    COOLDOWN_S,
+    FLAP_S,
+    MEMORY_S,
+    Decision,
+    FleetState,
+    Inputs,
+    Reason,
+    Scaler,
+    wanted_workers,
+)
+from imgoptd.core.telling import why
 
 IDLE = Inputs(
     workers=0,
@@ -49,11 +64,90 @@ def shrink(scaler: Scaler, workers: int, now_s: float, **changes: object) -> int
         ({"backlog_jobs": 9, "backlog_cpu_s": 90.0, "others_cpus": 4.0}, 2, Reason.CPU),
         ({"backlog_jobs": 9, "backlog_cpu_s": 90.0, "cpus": 1, "others_cpus": 8.0}, 1, Reason.CPU),
         ({"backlog_jobs": 1, "backlog_cpu_s": 0.1, "workers_min": 3}, 3, Reason.BACKLOG),
+        ({"backlog_jobs": 9, "backlog_cpu_s": 9.0, "cpus": 2, "others_cpus": 1.0}, 2, Reason.CPU),
+        ({"backlog_jobs": 9, "backlog_cpu_s": 9.0, "cpus": 2, "others_cpus": 1.1}, 1, Reason.CPU),
+        ({"backlog_jobs": 9, "backlog_cpu_s": 9.0, "state": FleetState.BLIND}, 1, Reason.MEMORY),
+        ({"backlog_jobs": 9, "backlog_cpu_s": 9.0, "state": FleetState.PAUSE, "busy_workers": 3}, 3, Reason.PRESSURE),
+        ({"backlog_jobs": 9, "backlog_cpu_s": 9.0, "state": FleetState.SHED, "busy_workers": 0}, 1, Reason.PRESSURE),
+        (
+            {"backlog_jobs": 9, "backlog_cpu_s": 9.0, "state": FleetState.PAUSE, "busy_workers": 3, "paused": True},
+            3,
+            Reason.COMMAND,
+        ),
         ({"backlog_jobs": 2, "workers": 4, "draining": True}, 2, Reason.STOP),
     ],
 )
 def test_what_is_wanted_and_which_bound_decided(changes: dict[str, object], wanted: int, reason: Reason) -> None:
     assert wanted_workers(with_(**changes)) == (wanted, reason)
+
+
+@given(cpus=st.integers(1, 128), share=st.floats(0, 1), jobs=st.integers(1, 500), most=st.integers(1, 64))
+def test_there_is_a_worker_for_each_processor_that_others_leave_free_within_the_bounds(
+    cpus: int, share: float, jobs: int, most: int
+) -> None:
+    others = cpus * share
+    inputs = with_(backlog_jobs=jobs, backlog_cpu_s=1e6, cpus=cpus, others_cpus=others, workers_max=most)
+    wanted, _ = wanted_workers(inputs)
+    assert 1 <= wanted <= min(most, jobs, cpus)
+    assert wanted >= min(most, jobs, math.floor(cpus - others))
+
+
+BUSY = {"backlog_jobs": 9, "backlog_cpu_s": 90.0, "workers_max": 8, "cpus": 8}
+
+
+def test_while_jobs_wait_for_memory_there_is_one_worker_more_than_have_work() -> None:
+    scaler = Scaler()
+    held_up = with_(**BUSY, workers=3, busy_workers=2, idle_workers=1, state=FleetState.CONSTRAINED)
+    assert (scaler.decide(held_up, 0.0).wanted, scaler.decide(held_up, 0.0).reason) == (3, Reason.MEMORY)
+    all_busy = replace(held_up, busy_workers=3, idle_workers=0, state=FleetState.RUN)
+    assert scaler.decide(all_busy, MEMORY_S - 0.1).start == 1, "it got work: one more is tried"
+    assert scaler.decide(all_busy, MEMORY_S).start == 5, "none has waited for a while"
+
+
+def test_more_idle_workers_than_the_memory_has_use_for_leave_after_the_cooldown() -> None:
+    scaler = Scaler()
+    idle = with_(**BUSY, workers=8, busy_workers=2, idle_workers=6, state=FleetState.CONSTRAINED)
+    assert scaler.decide(idle, 0.0).retire == 0
+    decision = scaler.decide(idle, COOLDOWN_S)
+    assert (decision.retire, decision.reason) == (3, Reason.MEMORY)
+
+
+GIB = 1 << 30
+
+
+@pytest.mark.parametrize(
+    ("reason", "changes", "sentence"),
+    [
+        (Reason.BACKLOG, {}, "9 jobs of about 1 min 30 s of CPU time wait or run; 8 workers are allowed on 8 CPUs"),
+        (
+            Reason.IDLE,
+            {"backlog_jobs": 0, "idle_workers": 2},
+            "2 have had nothing to do for 15 s; no job waits or runs",
+        ),
+        (
+            Reason.MEMORY,
+            {"available_bytes": GIB, "reserved_bytes": GIB // 2, "budget_bytes": 2 * GIB},
+            "1.00 GiB of memory are available, 512 MiB reserved of a budget of 2.00 GiB, and the next job has to wait "
+            "for it; 9 jobs of about 1 min 30 s of CPU time wait or run",
+        ),
+        (
+            Reason.PRESSURE,
+            {"available_bytes": GIB, "psi_some_rate": 0.123},
+            "1.00 GiB of memory are available, 0 B reserved; tasks waited for it for 12 % of the last moment",
+        ),
+        (
+            Reason.CPU,
+            {"others_cpus": 5.25},
+            "others keep 5.2 of 8 CPUs busy; 9 jobs of about 1 min 30 s of CPU time wait",
+        ),
+        (Reason.LIMITS, {"backlog_jobs": 1}, "[workers] min is 0 and max 8; 1 job of about 1 min 30 s of CPU time"),
+        (Reason.COMMAND, {"workers_min": 2}, "an operator asked for 2 to 8; "),
+        (Reason.STOP, {"backlog_jobs": 2}, "the daemon stops; 2 jobs still run"),
+    ],
+)
+def test_each_reason_reads_as_a_sentence(reason: Reason, changes: dict[str, object], sentence: str) -> None:
+    decision = Decision(2, 1, reason, 0, 1, with_(**{**BUSY, **changes}))
+    assert why(decision).startswith(sentence)
 
 
 def test_it_grows_at_once_and_says_from_what_to_what_and_why() -> None:

@@ -208,11 +208,17 @@ class AnyWorld(RuleBasedStateMachine):
         folders = tuple(policy for index, policy in enumerate(FOLDERS) if keep >> index & 1)
         self.world.configure(folders=folders, workers_max=workers_max, workers_min=workers_min)
 
-    @rule(available=st.sampled_from([None, 200, 900, 3072]))
-    def memory_comes_and_goes(self, available: int | None) -> None:
+    @rule(
+        available=st.sampled_from([None, 10, 200, 450, 900, 3072]),
+        rate=st.sampled_from([None, 0.0, 0.1, 0.5]),
+        limit=st.sampled_from([4096, 4096, 1024]),
+        held=st.integers(0, 400),
+    )
+    def memory_comes_and_goes(self, available: int | None, rate: float | None, limit: int, held: int) -> None:
         available_bytes = None if available is None else available * MIB
-        self.world.machine = e.Sensed(available_bytes, 4096 * MIB, cpus=4)
-        self.world.post(self.world.machine)
+        self.world.holds = dict.fromkeys(REFS, held * MIB)
+        self.world.machine = e.Sensed(available_bytes, limit * MIB, psi_some_rate=rate, cpus=4)
+        self.world.post(self.world.sensed())
 
     @rule()
     def it_is_stopped_and_started(self) -> None:
