@@ -12,6 +12,8 @@ COOLDOWN_S = 15.0
 COOLDOWN_MOST = 8
 """The cooldown doubles up to this factor when growing follows a retirement within FLAP_S."""
 FLAP_S = 30.0
+MEMORY_PATIENCE = 4
+"""So many cooldowns a surplus lasts that memory alone has no use for: each job that ends may change that."""
 MEMORY_S = 2.0
 """So long after a job had to wait for memory, workers are added one at a time: whether another is of use shows then."""
 
@@ -153,7 +155,7 @@ class Scaler:
         short = self._short_s is not None and now_s - self._short_s < MEMORY_S
         wanted, reason = wanted_workers(inputs, short_of_memory=short)
         start = retire = 0
-        cooldown_s = self._cooldown_s
+        cooldown_s = self._cooldown_s(reason)
         self._due_s = None
         if inputs.workers < wanted and not inputs.draining:
             if may_start:
@@ -173,16 +175,18 @@ class Scaler:
     def shed(self, inputs: Inputs, count: int) -> Decision:
         """So many busy workers are ended for want of memory."""
         after = inputs.workers - count
-        self.last = Decision(inputs.workers, after, Reason.PRESSURE, 0, count, inputs, self._cooldown_s)
+        self.last = Decision(
+            inputs.workers, after, Reason.PRESSURE, 0, count, inputs, self._cooldown_s(Reason.PRESSURE)
+        )
         return self.last
 
     def next_deadline_s(self) -> float | None:
         """When the retirement of a worker that idles now becomes due, or None."""
         return self._due_s
 
-    @property
-    def _cooldown_s(self) -> float:
-        return COOLDOWN_S * self._factor
+    def _cooldown_s(self, reason: Reason) -> float:
+        """How long a surplus must last that is one for this reason."""
+        return COOLDOWN_S * self._factor * (MEMORY_PATIENCE if reason is Reason.MEMORY else 1)
 
     def _grown(self, now_s: float, reason: Reason, inputs: Inputs) -> Reason:
         self._surplus_since_s = None
@@ -200,7 +204,7 @@ class Scaler:
             return min(inputs.workers - inputs.workers_max, inputs.idle_workers), Reason.LIMITS
         if self._surplus_since_s is None:
             self._surplus_since_s = now_s
-        due_s = self._surplus_since_s + self._cooldown_s
+        due_s = self._surplus_since_s + self._cooldown_s(reason)
         if now_s < due_s or not surplus:
             self._due_s = due_s if surplus else None
             return 0, reason

@@ -13,6 +13,7 @@ from imgoptd.core.scaling import (
     COOLDOWN_MOST,
     COOLDOWN_S,
     FLAP_S,
+    MEMORY_PATIENCE,
     MEMORY_S,
     Decision,
     FleetState,
@@ -104,11 +105,12 @@ def test_while_jobs_wait_for_memory_there_is_one_worker_more_than_have_work() ->
     assert scaler.decide(all_busy, MEMORY_S).start == 5, "none has waited for a while"
 
 
-def test_more_idle_workers_than_the_memory_has_use_for_leave_after_the_cooldown() -> None:
+def test_more_idle_workers_than_the_memory_has_use_for_leave_when_that_has_lasted() -> None:
     scaler = Scaler()
     idle = with_(**BUSY, workers=8, busy_workers=2, idle_workers=6, state=FleetState.CONSTRAINED)
     assert scaler.decide(idle, 0.0).retire == 0
-    decision = scaler.decide(idle, COOLDOWN_S)
+    assert scaler.decide(idle, COOLDOWN_S * MEMORY_PATIENCE - 0.1).retire == 0
+    decision = scaler.decide(idle, COOLDOWN_S * MEMORY_PATIENCE)
     assert (decision.retire, decision.reason) == (3, Reason.MEMORY)
 
 
