@@ -24,7 +24,7 @@ SHORTEST_S, LONGEST_S = 0.1, 1.0
 FORGOTTEN_S = 10.0
 """After so long without a reading, what was then says nothing of now."""
 FULL_S = 10.0
-"""After so long a pause without a task that waits for memory, the machine is full and not in trouble."""
+"""After so long a pause in which little waits for memory, the machine is full and not in trouble."""
 
 
 class Level(StrEnum):
@@ -106,10 +106,10 @@ class Gauge:
         self._last_s = self._calm_since_s = None
 
     def is_merely_full(self, reading: Reading, now_s: float) -> bool:
-        """Has it lasted, with nobody waiting for memory? Then others have taken what there is, and mean to keep it."""
+        """Has the pause lasted, with little waiting for memory? Then others have taken what there is, and keep it."""
         strain = self.strain
-        calm = reading.rate is None or reading.rate < CALM_RATE
-        return strain.level is Level.PAUSE and strain.cause is Cause.LOW and calm and now_s - strain.since_s >= FULL_S
+        pressing = strain.cause is Cause.FALLING or (reading.rate is not None and reading.rate > PAUSE_RATE)
+        return strain.level is Level.PAUSE and not pressing and now_s - strain.since_s >= FULL_S
 
     def _calming(self, reading: Reading, now_s: float) -> tuple[Level, Cause]:
         """Nothing presses now: a pause goes on until that has lasted."""
@@ -121,7 +121,8 @@ class Gauge:
             self._calm_since_s = now_s
         elif now_s - self._calm_since_s >= CALM_S:
             return Level.CALM, Cause.NONE
-        return Level.PAUSE, self.strain.cause
+        low = reading.available_bytes is not None and reading.available_bytes <= reading.reserve_bytes
+        return Level.PAUSE, Cause.LOW if low else Cause.WAITING
 
     def _fall_bytes(self, reading: Reading, now_s: float) -> int:
         """What others will take within AHEAD_S.

@@ -94,7 +94,7 @@ def test_a_fall_is_not_carried_on_for_longer_than_it_has_lasted() -> None:
     gauge = Gauge()
     gauge.take(reading(160), 0.0)
     assert gauge.take(reading(100), 0.1).level is Level.PAUSE, "300 MiB at that speed, but 60 are seen"
-    assert gauge.take(reading(100), 0.35).cause is Cause.FALLING, "the cause of a pause stays told while it lasts"
+    assert gauge.take(reading(100), 0.35).cause is Cause.LOW, "it has ended, and too little is left to go on"
 
 
 def test_a_reading_without_one_of_the_workers_tells_of_no_fall() -> None:
@@ -117,7 +117,17 @@ def test_a_machine_that_others_keep_full_is_told_from_one_in_trouble() -> None:
     assert {one.level for one in full} == {Level.PAUSE}
     assert not gauge.is_merely_full(reading(80), FULL_S - STEP_S)
     assert gauge.is_merely_full(reading(80), FULL_S)
-    assert not gauge.is_merely_full(reading(80, rate=0.02), FULL_S), "tasks wait for memory"
+    assert not gauge.is_merely_full(reading(80, rate=0.06), FULL_S), "tasks wait for memory"
+
+
+@pytest.mark.parametrize("then", [reading(110), reading(500, rate=0.03)])
+def test_what_is_neither_well_nor_pressing_is_a_machine_that_is_full_whatever_began_it(then: Reading) -> None:
+    gauge = Gauge()
+    gauge.take(reading(160), 0.0)
+    assert gauge.take(reading(110, rate=0.1), 0.25).level is Level.PAUSE
+    for step in range(2, int(FULL_S / STEP_S) + 2):
+        assert gauge.take(then, step * STEP_S).level is Level.PAUSE
+    assert gauge.is_merely_full(then, FULL_S + STEP_S)
 
 
 readings = st.builds(
