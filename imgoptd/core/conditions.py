@@ -26,6 +26,8 @@ class Conditions:
     strain: Strain = field(default_factory=Strain)
     """How short of memory the machine is, by the last reading."""
     state: FleetState = FleetState.RUN
+    room_bytes: int | None = None
+    """On a machine that others keep full: what a job may take at most. None: admission decides alone."""
     wanted: int = 0
     """Workers wanted by the last decision."""
 

@@ -167,15 +167,21 @@ class Dispatcher:
     def _may_begin(self, now_s: float) -> bool:
         """May anything be given out?
 
-        On a machine that others keep full, without a task that waits for memory, one job at a time may: else nothing
-        would ever be done there.
+        On a machine that others keep full, with little waiting for memory, one job at a time may, if it leaves the
+        floor: else nothing would ever be done there.
         """
         conditions = self.conditions
+        conditions.room_bytes = None
         if conditions.draining or conditions.paused:
             return False
         if conditions.strain.level is Level.CALM:
             return True
-        return self._gauge.is_merely_full(self._reading(), now_s) and not self.fleet.running_jobs()
+        reading = self._reading()
+        if self.fleet.running_jobs() or not self._gauge.is_merely_full(reading, now_s):
+            return False
+        if reading.available_bytes is not None:
+            conditions.room_bytes = reading.available_bytes - reading.floor_bytes
+        return True
 
     # ---- how many ---------------------------------------------------------------------------------------------------
 

@@ -110,6 +110,8 @@ class Giver:
     def _may_start(self, worker: Worker, job: Job) -> bool:
         if not worker.has_room_for_job(job) or not self._solitude(worker, job) or not self._jobs.undo.may_start(job):
             return False
+        if self._conditions.room_bytes is not None and self._need(job) > self._conditions.room_bytes:
+            return False
         view, others = self._conditions.memory(), self._fleet.holdings(without=worker)
         if not worker.tasks:
             return fits(self._need(job), view, others)

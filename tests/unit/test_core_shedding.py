@@ -232,6 +232,7 @@ def test_what_waits_in_a_workers_hands_is_not_begun_during_a_pause_either() -> N
 def test_on_a_machine_that_others_keep_full_one_job_runs_at_a_time() -> None:
     full = replace(MACHINE, available_bytes=600 * MIB)
     world = World(workers_max=4, machine=full, timeout_s=1000.0)
+    (large,) = drop(world, "panorama")
     refs = drop(world, "photo", 3, hang=True)
     world.run(FULL_S - 1)
     assert len(running(world)) == 0
@@ -239,8 +240,12 @@ def test_on_a_machine_that_others_keep_full_one_job_runs_at_a_time() -> None:
     world.run(5.0)
     assert len(running(world)) == 1
     world.hanging.clear()
-    world.run()
+    world.run(60.0)
     assert {world.state(ref) for ref in refs} == {DONE}
+    assert world.state(large)[0] is JobState.QUEUED, "there is no room for it"
+    sense(world, available_bytes=3000 * MIB)
+    world.run()
+    assert world.state(large) == DONE
 
 
 def test_with_nothing_to_do_nothing_is_held_back() -> None:
