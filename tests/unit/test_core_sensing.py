@@ -70,7 +70,7 @@ def test_however_many_alerts_come_readings_keep_their_distance(pauses_s: list[fl
 def test_the_engine_asks_for_no_reading_on_an_alert_while_it_has_nothing_to_do() -> None:
     engine = Engine()
     assert engine.end_turn(0.0) == [c.Sense()]
-    engine.handle(e.Sensed(), 0.0)
+    engine.handle(e.Sensed(available_bytes=1 << 30, limit_bytes=2 << 30), 0.0)
     engine.handle(e.Alerted("test"), 1.0)
 
     assert engine.end_turn(1.0) == []
