@@ -17,7 +17,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from imgoptd.adapters import store_files, store_kept
+from imgoptd.adapters import store_files, store_kept, store_learned
 from imgoptd.adapters.store_check import READ_ERRORS
 from imgoptd.adapters.store_files import StoreDamaged, StoreError
 from imgoptd.adapters.store_opening import (
@@ -52,6 +52,7 @@ from imgoptd.core.commands import (
     SaveFile,
     SaveIntent,
     SaveKept,
+    SaveLearned,
     SaveOutput,
     SaveReceipt,
 )
@@ -226,6 +227,8 @@ class Store(Questions):
                 store_kept.drop(self._connection, kept)
             case SaveOutput(output):
                 self._put("output", self._file_id(output.ref), *row_of_output(output))
+            case SaveLearned():
+                store_learned.save(self._connection, record)
             case BaselineBegun(root, wall_ns):
                 key = since_key(self._root_id(root))
                 if not self._rows("meta", "key = ?", key):

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import repeat
 from typing import Any
 
+from imgoptd.adapters import store_learned
 from imgoptd.adapters.store_check import READ_ERRORS
 from imgoptd.adapters.store_files import StoreDamaged
 from imgoptd.adapters.store_kept import KeptRows
@@ -14,6 +15,7 @@ from imgoptd.adapters.store_opening import failed
 from imgoptd.adapters.store_rows import Known, digest, file_from, intent_from, output_from, receipt_from
 from imgoptd.adapters.store_schema import UNFINISHED
 from imgoptd.adapters.store_tables import COLUMNS, is_sound, of_sound, since_key
+from imgoptd.core.estimate import Lesson
 from imgoptd.core.model import FileRecord, FileRef, Intent, Output, Receipt
 
 HISTORY_STEPS = 50
@@ -130,6 +132,10 @@ class Questions:
     def has_baseline(self, root: bytes) -> bool:
         """Has the first scan of the folder been completed once?"""
         return bool(self._rows("root", "path = ? AND baseline = 1", root))
+
+    def learned(self, codecs: str) -> list[Lesson]:
+        """What was learned of what jobs take, under these versions of the codecs."""
+        return store_learned.lessons(self._query(store_learned.READ), codecs)
 
     @property
     def kept(self) -> KeptRows:

@@ -143,6 +143,19 @@ MIGRATIONS: tuple[str, ...] = (
     INSERT INTO meta VALUES ('commits', 0, row_crc('meta', 'commits', 0));
     {"".join(_with_checksum(table, columns) for table, columns in _UNCHECKED.items())}
     """,
+    # 5: what was learned of what jobs take
+    """
+    CREATE TABLE learned (
+        kind BLOB NOT NULL,
+        root BLOB NOT NULL,  -- with uid: the trust domain whose jobs taught it
+        uid INTEGER NOT NULL,
+        codecs BLOB NOT NULL,  -- versions
+        memory BLOB NOT NULL,  -- ratios of actual to predicted: thousandths of their natural logarithm, int16 each
+        cpu BLOB NOT NULL,
+        growth BLOB NOT NULL,
+        crc INTEGER NOT NULL
+    ) STRICT;
+    """,
 )
 
 CHECKED_FROM = 4

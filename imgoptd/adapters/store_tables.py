@@ -21,8 +21,12 @@ COLUMNS: dict[str, str] = {
     "kept": f"id, file, wall_ms, {KEPT_COLUMNS}",
     "total": "key, value",
     "step": "file, seq, wall_ms, step, text",
+    "learned": "kind, root, uid, codecs, memory, cpu, growth",
 }
 """Every column but the last, `crc`, the checksum of the others; the key comes first."""
+
+DISPENSABLE = frozenset({"learned"})
+"""Tables of which a row that is not what was written is left out, and no sign that the store is damaged."""
 
 _pack = msgspec.msgpack.Encoder().encode
 

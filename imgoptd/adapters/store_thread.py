@@ -13,6 +13,7 @@ from imgoptd.adapters.store import Known, Store, StoreDamaged
 from imgoptd.adapters.store_check import check_beside
 from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.core.commands import Record
+from imgoptd.core.estimate import Lesson
 from imgoptd.core.model import FileRecord, FileRef, Intent, Output, Receipt
 
 T = TypeVar("T")
@@ -117,6 +118,9 @@ class StoreThread:
 
     async def is_result(self, sha256: str) -> bool:
         return await self._run(lambda: self._store.is_result(sha256))
+
+    async def learned(self, codecs: str) -> list[Lesson]:
+        return await self._run(lambda: self._store.learned(codecs))
 
     async def totals(self) -> dict[str, int]:
         return await self._run(self._store.totals)

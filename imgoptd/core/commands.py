@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from imgoptd.core.estimate import Lesson
 from imgoptd.core.model import (
     Domain,
     Failure,
@@ -89,6 +90,15 @@ class BaselineTaken:
     root: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class SaveLearned:
+    """All that was learned of what jobs take, in place of what was saved before."""
+
+    codecs: str
+    """Under which versions of the codecs."""
+    lessons: tuple[Lesson, ...]
+
+
 Record = (
     SaveFile
     | AppendStep
@@ -100,6 +110,7 @@ Record = (
     | SaveOutput
     | BaselineBegun
     | BaselineTaken
+    | SaveLearned
 )
 
 # ---- actions: what the adapters do ----------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from imgoptd.core.exits import Exits
 from imgoptd.core.fleet import Fleet, WorkerState
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
+from imgoptd.core.learning import Notebook
 from imgoptd.core.limits import Limits
 from imgoptd.core.model import FileRef
 from imgoptd.core.restores import Restores
@@ -31,6 +32,7 @@ class Engine:
         self.fleet = Fleet()
         self.exits = Exits(self.jobs, self.fleet)
         self.dispatcher = Dispatcher(self.intake, self.fleet)
+        self.notebook = Notebook(self.jobs.estimator)
         self.generation = 0
         self._sensing = Sensing()
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
@@ -45,6 +47,7 @@ class Engine:
             e.FolderProbed: lambda turn, event: self.jobs.places.probed(turn, event),
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
+            e.Learned: lambda turn, event: self.notebook.restore(event),
             e.WorkerStarted: self._worker_started,
             e.WorkerExited: self.exits.worker_exited,
             e.TaskStarted: self._task_started,
@@ -84,6 +87,8 @@ class Engine:
         if self.exits.start_paused_until_s is not None and now_s >= self.exits.start_paused_until_s:
             self.exits.start_paused_until_s = None
         self.dispatcher.run(turn, may_start=self.exits.start_paused_until_s is None)
+        ending = self.dispatcher.conditions.draining and not self.fleet.running_jobs()
+        self.notebook.save(turn, ending=ending)
         sense_s = self._next_sense_s()
         if sense_s is not None and now_s >= sense_s:
             self._sensing.sensing(now_s)
@@ -95,6 +100,7 @@ class Engine:
         times = [self.intake.next_deadline_s() if not self.dispatcher.conditions.draining else None]
         times.append(self.dispatcher.next_deadline_s())
         times.append(self.exits.start_paused_until_s)
+        times.append(self.notebook.next_deadline_s())
         times += [self.exits.overdue_s(worker) for worker in self.fleet.workers.values() if not worker.killed_for]
         if self._sensing.sensed_s is not None:
             times.append(self._next_sense_s())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imgoptd.core.estimate import Lesson
 from imgoptd.core.model import (
     Failure,
     FileRecord,
@@ -124,6 +125,14 @@ class Recovered:
     """A job that was queued, active or deferred when the daemon last ended."""
 
     record: FileRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """What earlier runs have learned of what jobs take, with the same versions of the codecs."""
+
+    codecs: str
+    lessons: tuple[Lesson, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,6 +356,7 @@ Event = (
     | FolderProbed
     | Looked
     | Recovered
+    | Learned
     | WorkerStarted
     | WorkerExited
     | TaskStarted

@@ -46,6 +46,8 @@ class Exits:
             if job is not running or innocent or self._killed_from_outside(worker, job, event):
                 self._jobs.back_to_queue(turn, job, detail=_BLAMELESS.get(worker.killed_for, _LOST))
             else:
+                if event.oom_killed and job.record.facts is not None:
+                    self._jobs.estimator.learn_short(job.record, job.reserved_bytes)
                 self._jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
 
     def _killed_from_outside(self, worker: Worker, job: Job, event: e.WorkerExited) -> bool:

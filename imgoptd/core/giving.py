@@ -127,12 +127,16 @@ class Giver:
         return not any(one.solo for one in others)
 
     def _need(self, job: Job) -> int:
-        return job.estimate.memory_bytes * (2 if job.solo else 1)
+        """What is reserved for the job. Of one that needs more than there may ever be given, all that may be."""
+        if not job.solo:  # such a one is given twice what was not enough
+            self._jobs.renew_estimate(job)
+        asked, most = job.estimate.memory_bytes * (2 if job.solo else 1), self._conditions.memory().largest_job_bytes()
+        return asked if most is None else min(asked, most)
 
     def never_fits(self, job: Job) -> bool:
         """Does it need more than there is, all told?"""
         most = self._conditions.memory().largest_job_bytes()
-        return most is not None and job.estimate.memory_bytes > most
+        return most is not None and job.estimate.likely_bytes > most
 
     def _must_wait(self, job: Job) -> bool:
         """For a change of circumstances: nothing that runs now could make room by its end."""
@@ -143,7 +147,7 @@ class Giver:
             return self._jobs.undo.why_full()
         most = self._conditions.memory().largest_job_bytes() or 0
         detail = (
-            f"it needs about {show_bytes(job.estimate.memory_bytes)} and {show_bytes(most)} is all there is; "
+            f"it needs about {show_bytes(job.estimate.likely_bytes)} and {show_bytes(most)} is all there is; "
             "raise [workers] memory_budget or give the machine more memory"
         )
         return Failure(FailureKind.EXHAUSTED, NEEDS_MEMORY, detail)

@@ -49,6 +49,8 @@ class Job:
     """Why its own bytes go into the output tree instead of a result."""
     estimate: Estimate = Estimate(0, 0.0)
     reserved_bytes: int = 0
+    took: str = ""
+    """What it took the last time that a worker was through with it, for its story."""
     solo: bool = False
     """Runs with nothing else running, and may take twice the memory predicted."""
     kills: int = 0

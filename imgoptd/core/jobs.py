@@ -13,6 +13,7 @@ from imgoptd.core.backlog import Backlog
 from imgoptd.core.deferred import Deferred
 from imgoptd.core.estimate import Estimator, Predict, predict
 from imgoptd.core.job import Job, Stage
+from imgoptd.core.learning import show_effort, show_estimate
 from imgoptd.core.model import (
     UNFINISHED,
     Domain,
@@ -117,6 +118,7 @@ class Jobs:
         """A job that a worker had, or that was held, waits again."""
         job.stage = Stage.UNPROBED if job.record.facts is None else Stage.READY
         job.reserved_bytes = 0
+        job.took = ""
         job.intended = False
         self.undo.release(job.ref)
         if job.record.state is not JobState.QUEUED:
@@ -173,13 +175,14 @@ class Jobs:
             return
         job.record = replace(job.record, facts=facts)
         if facts.leave is not None:
+            self.estimator.learn_file(job.record.identity.size, 0.0)
             if mirroring.is_picture(facts):
                 self._keep(turn, job, facts.leave)
             else:
                 self.failed(turn, job, facts.leave)
             return
         job.estimate = self.estimator.estimate(job.record)
-        text = f"{facts.format} {facts.width}x{facts.height}, needs about {show_bytes(job.estimate.memory_bytes)}"
+        text = f"{facts.format} {facts.width}x{facts.height}, {show_estimate(job.estimate)}"
         turn.record(c.SaveFile(job.record))
         turn.record(c.AppendStep(job.ref, "probed", text))
         self.back_to_queue(turn, job)
@@ -200,8 +203,7 @@ class Jobs:
 
     def finished(self, turn: Turn, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
         """A worker is through with the job; its result, if any, lies in the output descriptor."""
-        if job.record.facts is not None and outcome.verdict is not Verdict.FAILED:
-            self.estimator.learn(job.record, outcome.effort, idle_rss_bytes)
+        self._learn(job, outcome, idle_rss_bytes)
         if job.misplaced and outcome.verdict is not Verdict.FAILED:
             self._begin_anew(turn, job)
             return
@@ -216,6 +218,19 @@ class Jobs:
         else:
             kept = failure or Failure(FailureKind.REJECTED, "not-smaller", "no smaller result was found")
             self._keep(turn, job, kept)
+
+    def _learn(self, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
+        job.took = show_effort(outcome.effort, idle_rss_bytes)
+        if job.record.facts is None:
+            return
+        if outcome.verdict is not Verdict.FAILED:
+            self.estimator.learn(job.record, outcome.effort, idle_rss_bytes)
+        elif outcome.failure is not None and outcome.failure.kind is FailureKind.EXHAUSTED:
+            self.estimator.learn_short(job.record, job.reserved_bytes)
+
+    def renew_estimate(self, job: Job) -> None:
+        """What was learned since the job was probed counts for its memory; its place in line stays as it is."""
+        job.estimate = replace(self.estimator.estimate(job.record), cpu_s=job.estimate.cpu_s)
 
     def _keep(self, turn: Turn, job: Job, kept: Failure) -> None:
         """There is no result for the picture. In an output tree its own bytes stand for it."""
@@ -341,7 +356,8 @@ class Jobs:
     def _end(self, turn: Turn, job: Job, state: JobState, reason: str, detail: str) -> None:
         self._forget(job)
         self.forgive(job.ref)
-        job.record = self._story.move(turn, job.record, state, reason, detail)
+        text = f"{reason}: {detail}; {job.took}" if job.took else ""
+        job.record = self._story.move(turn, job.record, state, reason, detail, text)
         self._story.announce(turn, job.record)
         if job.hinted_again:
             self._attend(turn, job.ref, HintKind.CLOSED, False)

@@ -18,6 +18,7 @@ from imgoptd.adapters.look import ignore_lease_signals
 from imgoptd.adapters.pool import Pool
 from imgoptd.adapters.sensors import Sensors
 from imgoptd.adapters.store import StoreError
+from imgoptd.adapters.store_learned import codec_versions
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.watcher import Watcher
 from imgoptd.config.diff import diff
@@ -227,6 +228,8 @@ class Service:
         post = self._turns.post
         self._vigil.sense()
         post(self._configured())
+        codecs = codec_versions()
+        post(e.Learned(codecs, tuple(await store.learned(codecs))))
         await self._undo.count()
         interrupted = await self._unfinished.load()
         await self._folders.apply(self._config.watches)

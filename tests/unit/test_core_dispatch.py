@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imgoptd.core import commands as c
+from imgoptd.core import events as e
 from imgoptd.core.fleet import HEADROOM, PROBE_DEPTH
 from imgoptd.core.giving import PROBES_IN_A_ROW
 from imgoptd.core.job import Stage
@@ -155,7 +156,7 @@ def test_work_spreads_over_idle_workers_before_it_stacks() -> None:
 
 
 def test_fewer_workers_allowed_by_a_reload_leave_as_their_jobs_end_however_much_waits() -> None:
-    world = World(workers_max=3, timeout_s=1000.0)
+    world = World(workers_max=3, timeout_s=1000.0, machine=e.Sensed(available_bytes=1 << 40, cpus=4))
     drop(world, "panorama", 12, hang=True)
     world.run(0.0)
     first = running(world)

@@ -115,7 +115,7 @@ def test_room_is_not_kept_for_a_job_that_is_none_any_more(how: str) -> None:
 
 
 def test_the_job_that_room_is_kept_for_goes_to_a_worker_of_its_own_domain_alone() -> None:
-    world = World(workers_max=2, workers_min=2, budget_bytes=needs("panorama") + 40 * MIB, timeout_s=1000.0)
+    world = World(workers_max=2, workers_min=2, budget_bytes=needs("panorama") + needs("photo"), timeout_s=1000.0)
     mine, others = drop(world, "photo", hang=True), drop(world, "panorama", 2, uid=BOB, hang=True)
     world.run(0.0)
     (large,) = drop(world, "panorama")

@@ -1,21 +1,16 @@
-"""Order in the backlog, what a job is expected to take, and whether it fits."""
+"""Order in the backlog, and whether a job fits."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
-import pytest
-
 from imgoptd.core.admission import Holding, MemoryView, fits
 from imgoptd.core.backlog import BACKFILL_LOOK, FRESH_WINDOW, READY_WINDOW, Backlog
-from imgoptd.core.estimate import ENOUGH_SAMPLES, FIRST_FACTOR, Estimate, Estimator
+from imgoptd.core.estimate import Estimate
 from imgoptd.core.job import Job, Stage
-from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobSettings, JobState
+from imgoptd.core.model import Domain, FileRecord, FileRef, Identity, JobSettings, JobState
 
 MIB = 1 << 20
 GIB = 1 << 30
 MINE, OTHER = Domain(b"/srv", 1000), Domain(b"/srv", 1001)
-PHOTO = ImageFacts("jpeg", 4000, 3000, channels=3)
 
 
 def a_job(
@@ -24,14 +19,6 @@ def a_job(
     ref = FileRef(b"/srv", b"%d.jpg" % seq)
     record = FileRecord(ref, Identity(1, seq, size, 1), JobState.QUEUED, fresh=fresh)
     return Job(record, MINE, priority, JobSettings(), seq, 0.0, stage, estimate=Estimate(MIB, cpu_s))
-
-
-def probed(facts: ImageFacts, size: int = MIB) -> FileRecord:
-    return FileRecord(FileRef(b"/srv", b"a"), Identity(1, 1, size, 1), JobState.QUEUED, facts=facts)
-
-
-def memory_of(facts: ImageFacts) -> int:
-    return Estimator().estimate(probed(facts)).memory_bytes
 
 
 def taken(backlog: Backlog, count: int) -> list[int]:
@@ -126,59 +113,6 @@ def test_a_domain_is_as_urgent_as_its_most_urgent_file() -> None:
     backlog.add(a_job(2, priority=9, stage=Stage.UNPROBED, fresh=True))
     assert backlog.urgency(MINE) == (False, 9)
     assert backlog.urgency(OTHER) is None
-
-
-# ---- estimate -------------------------------------------------------------------------------------------------------
-
-
-def test_more_pixels_deeper_samples_and_interlacing_need_more_memory() -> None:
-    plain = ImageFacts("png", 1000, 1000)
-    least = memory_of(plain)
-    assert memory_of(replace(plain, width=2000)) > least
-    assert memory_of(replace(plain, depth_bits=16)) > least
-    assert memory_of(replace(plain, progressive=True)) > least
-    assert memory_of(replace(plain, frames=9)) > least
-    assert memory_of(replace(plain, format="jxl")) > least, "what is not known is not taken for cheap"
-
-
-def test_after_enough_jobs_the_prediction_is_what_they_took() -> None:
-    estimator = Estimator()
-    first = estimator.estimate(probed(PHOTO, 5 * MIB))
-    raw = first.memory_bytes / FIRST_FACTOR
-    for _ in range(ENOUGH_SAMPLES):
-        estimator.learn(
-            probed(PHOTO, 5 * MIB), Effort(cpu_s=first.cpu_s * 3, peak_bytes=int(30 * MIB + raw * 0.9)), 30 * MIB
-        )
-    learned = estimator.estimate(probed(PHOTO, 5 * MIB))
-    assert learned.memory_bytes == pytest.approx(raw * 0.9, rel=1e-6)
-    assert learned.cpu_s == pytest.approx(first.cpu_s * 3)
-    assert estimator.estimate(probed(ImageFacts("png", 4000, 3000), 5 * MIB)) == Estimator().estimate(
-        probed(ImageFacts("png", 4000, 3000), 5 * MIB)
-    ), "one format teaches nothing about another"
-
-
-def test_one_job_that_took_more_is_believed_at_once() -> None:
-    estimator = Estimator()
-    raw = estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes / FIRST_FACTOR
-    estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=int(2 * raw)), 0)
-    assert estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes == pytest.approx(2 * raw, rel=1e-6)
-
-
-def test_luck_is_not_trusted_below_four_fifths_of_the_table() -> None:
-    estimator = Estimator()
-    raw = estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes / FIRST_FACTOR
-    for _ in range(50):
-        estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=20 * MIB), 0)
-    assert estimator.estimate(probed(PHOTO, 5 * MIB)).memory_bytes == pytest.approx(0.8 * raw, rel=1e-6)
-
-
-def test_jobs_too_small_to_measure_and_unknown_peaks_teach_nothing_about_memory() -> None:
-    estimator = Estimator()
-    before = estimator.estimate(probed(PHOTO, 5 * MIB))
-    for _ in range(50):
-        estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=0), 30 * MIB)
-        estimator.learn(probed(PHOTO, 5 * MIB), Effort(peak_bytes=40 * MIB), 30 * MIB)
-    assert estimator.estimate(probed(PHOTO, 5 * MIB)) == before
 
 
 # ---- admission ------------------------------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ def test_text_that_was_never_utf8_is_no_sound_row() -> None:
 def test_each_table_begins_with_its_key() -> None:
     assert {table: columns.split(", ")[0] for table, columns in COLUMNS.items()} == {
         "meta": "key", "root": "id", "file": "id", "intent": "file", "output": "file", "receipt": "id", "kept": "id",
-        "total": "key", "step": "file",
+        "total": "key", "step": "file", "learned": "kind",
     }  # fmt: skip
 
 

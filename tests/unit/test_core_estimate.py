@@ -1,0 +1,333 @@
+"""What a job is expected to take, and what jobs teach of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from statistics import NormalDist
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgoptd.core.estimate import (
+    FIRST_FACTOR,
+    GROWTH_JOBS,
+    LEAST_FACTOR,
+    MIB,
+    MOST_FACTOR,
+    Estimate,
+    Estimator,
+    Prediction,
+    predict,
+)
+from imgoptd.core.evidence import ENOUGH, MOST_DOMAINS, OTHERS_MOST, WINDOW, Ratios, believe, upper
+from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobState
+
+PHOTO = ImageFacts("jpeg", 4000, 3000, channels=3)
+ICON = ImageFacts("jpeg", 64, 64, channels=3)
+ALICE, BOB = 1000, 1001
+IDLE = 30 * MIB
+
+thousandths = st.lists(st.integers(-1386, 1386), max_size=WINDOW)
+
+
+def probed(facts: ImageFacts = PHOTO, size: int = 5 * MIB, uid: int = ALICE) -> FileRecord:
+    return FileRecord(FileRef(b"/srv", b"a"), Identity(1, 1, size, 1), JobState.QUEUED, facts=facts, uid=uid)
+
+
+def icon(uid: int = ALICE) -> FileRecord:
+    return probed(ICON, 1000, uid)
+
+
+def table(record: FileRecord) -> float:
+    """Bytes that the table of costs says."""
+    return predict(record).memory_bytes
+
+
+def teach(estimator: Estimator, record: FileRecord, *ratios: float) -> None:
+    """Jobs that took so many times what the table says, in memory and CPU seconds."""
+    raw = predict(record)
+    for ratio in ratios:
+        peak = int(IDLE + ratio * raw.memory_bytes)
+        estimator.learn(record, Effort(cpu_s=ratio * raw.cpu_s, peak_bytes=peak), IDLE)
+
+
+def factor(estimator: Estimator, record: FileRecord) -> float:
+    return estimator.estimate(record).memory_bytes / table(record)
+
+
+# ---- before anything was learned ------------------------------------------------------------------------------------
+
+
+def test_more_pixels_deeper_samples_and_interlacing_need_more_memory() -> None:
+    def memory_of(facts: ImageFacts) -> int:
+        return Estimator().estimate(probed(facts, MIB)).memory_bytes
+
+    plain = ImageFacts("png", 1000, 1000)
+    least = memory_of(plain)
+    assert memory_of(replace(plain, width=2000)) > least
+    assert memory_of(replace(plain, depth_bits=16)) > least
+    assert memory_of(replace(plain, progressive=True)) > least
+    assert memory_of(replace(plain, frames=9)) > least
+    assert memory_of(replace(plain, format="jxl")) > least, "what is not known is not taken for cheap"
+
+
+def test_the_first_job_of_a_kind_may_take_more_than_twice_what_the_table_says() -> None:
+    estimate, said = Estimator().estimate(probed()), predict(probed())
+    assert estimate.memory_bytes == estimate.least_bytes == int(FIRST_FACTOR * said.memory_bytes)
+    assert (estimate.likely_bytes, estimate.cpu_s) == (int(said.memory_bytes), said.cpu_s)
+    assert estimate.learned_from == 0
+
+
+def test_any_function_of_the_file_can_take_the_place_of_the_table() -> None:
+    estimator = Estimator(lambda record: Prediction(1000.0, 0.0))
+    estimator.learn(probed(), Effort(cpu_s=1.0, peak_bytes=IDLE + 1), IDLE)  # a prediction of nothing is no divisor
+    assert estimator.estimate(probed()).likely_bytes <= 1000
+
+
+# ---- memory ---------------------------------------------------------------------------------------------------------
+
+
+def test_each_job_that_took_what_the_table_says_narrows_what_is_asked_for() -> None:
+    estimator, factors = Estimator(), []
+    for _ in range(WINDOW):
+        factors.append(factor(estimator, probed()))
+        teach(estimator, probed(), 1.0)
+    assert factors == sorted(factors, reverse=True)
+    assert len(set(factors)) == WINDOW
+    assert 1.0 < factor(estimator, probed()) < 1.25
+
+
+def test_a_table_that_is_wrong_by_twice_is_mended_by_the_first_job() -> None:
+    estimator = Estimator()
+    for _ in range(WINDOW):
+        teach(estimator, probed(), 2.0)
+        estimate = estimator.estimate(probed())
+        assert 2 * table(probed()) <= estimate.least_bytes < estimate.memory_bytes
+    assert estimate.memory_bytes < 2.7 * table(probed())
+    assert estimate.learned_from == WINDOW
+
+
+@pytest.mark.parametrize("sigma", [0.2, 0.5])
+def test_as_many_jobs_exceed_a_learned_reservation_as_were_to(sigma: float) -> None:
+    errors = NormalDist(0.0, sigma)
+    estimator = Estimator()
+    teach(estimator, probed(), *(math.exp(errors.inv_cdf((number + 0.5) / WINDOW)) for number in range(WINDOW)))
+    estimate = estimator.estimate(probed())
+    beyond_asked = 1 - errors.cdf(math.log(estimate.memory_bytes / table(probed())))
+    beyond_least = 1 - errors.cdf(math.log(estimate.least_bytes / table(probed())))
+    assert beyond_asked < 0.006
+    assert 0.02 < beyond_least < 0.055
+
+
+def test_one_odd_job_among_many_is_not_paid_for_by_all() -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), *[1.0] * 63)
+    before = factor(estimator, probed())
+    teach(estimator, probed(), 4.0)
+    assert before < factor(estimator, probed()) < 1.2 * before
+
+
+def test_when_jobs_begin_to_take_more_a_few_of_them_are_enough() -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), *[0.9] * WINDOW)
+    teach(estimator, probed(), *[1.4] * 6)
+    assert factor(estimator, probed()) > 1.39
+
+
+def test_what_was_learned_last_counts_and_the_rest_is_forgotten() -> None:
+    estimator, fresh = Estimator(), Estimator()
+    teach(estimator, probed(), *[3.0] * 20, *[1.0] * WINDOW)
+    teach(fresh, probed(), *[1.0] * WINDOW)
+    assert estimator.estimate(probed()) == fresh.estimate(probed())
+
+
+def test_a_job_that_was_refused_memory_teaches_that_it_needed_more() -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), *[1.0] * 4)
+    before = factor(estimator, probed())
+    estimator.learn_short(probed(), int(1.5 * table(probed())))
+    assert factor(estimator, probed()) > max(before, 1.5)
+
+
+def test_giants_do_not_inflate_icons_nor_one_format_another() -> None:
+    estimator = Estimator()
+    others = [icon(), probed(ImageFacts("png", 4000, 3000)), probed(replace(PHOTO, progressive=True))]
+    before = [estimator.estimate(other) for other in others]
+    teach(estimator, probed(), *[3.0] * 20)
+    assert [estimator.estimate(other) for other in others] == before
+
+
+def test_small_jobs_teach_of_small_jobs() -> None:
+    estimator = Estimator()
+    teach(estimator, icon(), *[0.5] * 20)
+    assert factor(estimator, icon()) < 1.0
+    assert factor(estimator, probed()) == pytest.approx(FIRST_FACTOR)
+
+
+def test_unknown_peaks_and_large_jobs_that_ended_at_once_teach_nothing_of_memory() -> None:
+    estimator = Estimator()
+    before = estimator.estimate(probed())
+    for _ in range(50):
+        estimator.learn(probed(), Effort(peak_bytes=0), IDLE)
+        estimator.learn(probed(), Effort(peak_bytes=200 * MIB), None)
+        estimator.learn(probed(), Effort(peak_bytes=IDLE + 10 * MIB), IDLE)
+    assert estimator.estimate(probed()) == before
+
+
+@given(thousandths, st.integers(0, 300))
+def test_jobs_that_all_took_more_are_never_given_less(logs: list[int], more: int) -> None:
+    lower, higher = believe(logs), believe([one + more for one in logs])
+    assert higher.ratio(1.645) >= lower.ratio(1.645) - 1e-9 or min(logs) < 0
+    assert higher.centre >= lower.centre - 1e-9
+
+
+@given(thousandths, st.randoms())
+def test_the_order_of_what_was_seen_makes_no_difference(logs: list[int], dice: object) -> None:
+    shuffled = sorted(logs, key=lambda one: hash((one, str(dice))))
+    assert believe(shuffled) == believe(logs)
+
+
+@given(st.lists(st.floats(0.001, 1000.0), max_size=WINDOW))
+def test_reservations_are_ordered_and_bounded_whatever_was_seen(ratios: list[float]) -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), *ratios)
+    estimate, said = estimator.estimate(probed()), table(probed())
+    assert LEAST_FACTOR * said - 1 <= estimate.likely_bytes <= estimate.least_bytes <= estimate.memory_bytes
+    assert estimate.memory_bytes <= MOST_FACTOR * said
+
+
+# ---- trust domains --------------------------------------------------------------------------------------------------
+
+
+def test_a_new_domain_learns_from_others_what_it_has_not_seen_itself() -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), *[1.0] * WINDOW)
+    assert estimator.estimate(probed(uid=BOB)).learned_from == OTHERS_MOST
+    assert factor(estimator, probed(uid=BOB)) < FIRST_FACTOR - 0.9
+
+
+@pytest.mark.parametrize("lie", [0.0, 1e15])
+def test_what_a_worker_says_of_itself_is_soon_of_no_account_for_others(lie: float) -> None:
+    estimator, alone = Estimator(), Estimator()
+    for _ in range(ENOUGH):
+        teach(estimator, probed(uid=BOB), *[1 + lie] * 20 if lie else [0.2] * 20)
+        teach(estimator, probed(), 1.0)
+        teach(alone, probed(), 1.0)
+        assert factor(estimator, probed()) <= MOST_FACTOR
+    assert estimator.estimate(probed()) == alone.estimate(probed())
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.floats(0.1, 10.0)), max_size=300))
+def test_of_many_domains_each_lends_as_much_as_the_others_and_none_without_end(taught: list[tuple[int, float]]) -> None:
+    ratios = Ratios(0.25, 4.0)
+    for uid, ratio in taught:
+        ratios.add(Domain(b"/srv", uid), ratio)
+    assert len(ratios.by_domain) <= MOST_DOMAINS
+    assert all(0 < len(window) <= WINDOW for window in ratios.by_domain.values())
+    stranger = ratios.of(Domain(b"/other", 7))
+    lent = [min(OTHERS_MOST, len(window)) for window in ratios.by_domain.values()]
+    assert len(stranger) == min(ENOUGH, sum(lent))
+
+
+def test_names_of_formats_that_a_worker_invents_fill_no_memory() -> None:
+    estimator = Estimator()
+    for number in range(100):
+        teach(estimator, probed(ImageFacts(f"made-up-{number}", 1000, 1000)), 1.0)
+    assert len(estimator.lessons()) == 1
+
+
+# ---- CPU seconds ----------------------------------------------------------------------------------------------------
+
+
+def test_cpu_seconds_follow_the_median_and_no_single_job() -> None:
+    estimator, said = Estimator(), predict(probed()).cpu_s
+    teach(estimator, probed(), *[3.0] * 30, 1000.0)
+    assert 2.8 * said < estimator.estimate(probed()).cpu_s < 3.0 * said
+
+
+def test_a_file_that_was_not_probed_is_guessed_by_its_size_and_then_by_what_such_files_cost() -> None:
+    estimator = Estimator()
+    assert estimator.mean_cpu_s(100) == 0.02
+    assert estimator.mean_cpu_s(20 * MIB) == pytest.approx(2.0)
+    assert estimator.mean_cpu_s(1 << 40) == 60.0
+    for _ in range(100):
+        estimator.learn_file(20 * MIB, 7.0)
+    assert 6.5 < estimator.mean_cpu_s(20 * MIB) < 7.0
+    assert estimator.mean_cpu_s(100) == 0.02, "icons cost what icons cost"
+    for _ in range(500):
+        estimator.learn_file(20 * MIB, 0.0)  # videos, say: there is nothing to do
+    assert estimator.mean_cpu_s(20 * MIB) < 0.2
+
+
+def test_no_lie_makes_a_file_that_was_not_probed_cost_more_than_a_minute() -> None:
+    estimator = Estimator()
+    for _ in range(100):
+        estimator.learn_file(MIB, 1e6)
+    assert estimator.mean_cpu_s(MIB) <= 60.0
+
+
+# ---- growth after rest ----------------------------------------------------------------------------------------------
+
+
+def test_how_jobs_grow_after_they_came_to_rest_is_unknown_until_enough_were_seen() -> None:
+    estimator = Estimator()
+    for _ in range(GROWTH_JOBS - 1):
+        estimator.learn_growth(probed(), 100 * MIB, 110 * MIB)
+        assert estimator.later_growth(probed()) is None
+    estimator.learn_growth(probed(), 100 * MIB, 150 * MIB)
+    assert estimator.later_growth(probed()) == pytest.approx(1.5, rel=1e-3), "with so few, the highest"
+    assert estimator.later_growth(icon()) is None
+
+
+def test_of_many_the_highest_twentieth_is_left_out_and_nothing_shrinks() -> None:
+    estimator = Estimator()
+    for number in range(WINDOW):
+        estimator.learn_growth(probed(), 100 * MIB, (300 if number in (5, 40) else 50) * MIB)
+    assert estimator.later_growth(probed()) == 1.0
+    estimator.learn_growth(probed(), 0, 100 * MIB)  # it never came to rest
+    assert len(estimator.lessons()[0].growth) == WINDOW
+
+
+@given(st.lists(st.integers(0, 2000), min_size=1, max_size=WINDOW))
+def test_of_those_seen_no_more_than_a_twentieth_grew_further(logs: list[int]) -> None:
+    bound = upper(logs, 0.95, 1)
+    assert bound is not None
+    assert sum(math.exp(one / 1000) > bound + 1e-9 for one in logs) <= 0.05 * len(logs)
+
+
+# ---- kept for the next run ------------------------------------------------------------------------------------------
+
+
+def test_another_run_goes_on_with_what_was_learned() -> None:
+    estimator, later = Estimator(), Estimator()
+    for uid in (ALICE, BOB):
+        teach(estimator, probed(uid=uid), 0.8, 0.9, 1.3)
+        teach(estimator, icon(uid), 0.4)
+    for _ in range(GROWTH_JOBS):
+        estimator.learn_growth(probed(), 100, 120)
+    later.restore(estimator.lessons())
+    assert later.lessons() == estimator.lessons()
+    for record in (probed(), probed(uid=BOB), icon(), probed(uid=7)):
+        assert later.estimate(record) == estimator.estimate(record)
+        assert later.later_growth(record) == estimator.later_growth(record)
+
+
+def test_what_was_kept_is_held_to_the_same_bounds() -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), 1.0)
+    [lesson] = estimator.lessons()
+    later = Estimator()
+    later.restore([lesson._replace(memory=(30_000,) * 1000, cpu=(), growth=(-5,))])
+    [held] = later.lessons()
+    assert len(held.memory) == WINDOW
+    assert max(held.memory) < 1500
+    assert (held.cpu, held.growth) == ((), (0,))
+
+
+def test_an_estimate_says_how_many_jobs_it_rests_on() -> None:
+    estimator = Estimator()
+    teach(estimator, probed(), *[1.0] * 3)
+    assert isinstance(estimator.estimate(probed()), Estimate)
+    assert estimator.estimate(probed()).learned_from == 3
