@@ -8,6 +8,7 @@ from imgoptd.core.conditions import Conditions
 from imgoptd.core.fleet import Fleet, Worker
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.jobs import Jobs
+from imgoptd.core.learning import renew
 from imgoptd.core.model import Failure, FailureKind
 from imgoptd.core.sharing import Sharing
 from imgoptd.core.text import show_bytes
@@ -129,7 +130,7 @@ class Giver:
     def _need(self, job: Job) -> int:
         """What is reserved for the job. Of one that needs more than there may ever be given, all that may be."""
         if not job.solo:  # such a one is given twice what was not enough
-            self._jobs.renew_estimate(job)
+            renew(self._jobs.estimator, job)
         asked, most = job.estimate.memory_bytes * (2 if job.solo else 1), self._conditions.memory().largest_job_bytes()
         return asked if most is None else min(asked, most)
 

@@ -13,7 +13,7 @@ from imgoptd.core.backlog import Backlog
 from imgoptd.core.deferred import Deferred
 from imgoptd.core.estimate import Estimator, Predict, predict
 from imgoptd.core.job import Job, Stage
-from imgoptd.core.learning import show_effort, show_estimate
+from imgoptd.core.learning import learn, show_estimate
 from imgoptd.core.model import (
     UNFINISHED,
     Domain,
@@ -203,7 +203,7 @@ class Jobs:
 
     def finished(self, turn: Turn, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
         """A worker is through with the job; its result, if any, lies in the output descriptor."""
-        self._learn(job, outcome, idle_rss_bytes)
+        learn(self.estimator, job, outcome, idle_rss_bytes)
         if job.misplaced and outcome.verdict is not Verdict.FAILED:
             self._begin_anew(turn, job)
             return
@@ -218,19 +218,6 @@ class Jobs:
         else:
             kept = failure or Failure(FailureKind.REJECTED, "not-smaller", "no smaller result was found")
             self._keep(turn, job, kept)
-
-    def _learn(self, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
-        job.took = show_effort(outcome.effort, idle_rss_bytes)
-        if job.record.facts is None:
-            return
-        if outcome.verdict is not Verdict.FAILED:
-            self.estimator.learn(job.record, outcome.effort, idle_rss_bytes)
-        elif outcome.failure is not None and outcome.failure.kind is FailureKind.EXHAUSTED:
-            self.estimator.learn_short(job.record, job.reserved_bytes)
-
-    def renew_estimate(self, job: Job) -> None:
-        """What was learned since the job was probed counts for its memory; its place in line stays as it is."""
-        job.estimate = replace(self.estimator.estimate(job.record), cpu_s=job.estimate.cpu_s)
 
     def _keep(self, turn: Turn, job: Job, kept: Failure) -> None:
         """There is no result for the picture. In an output tree its own bytes stand for it."""

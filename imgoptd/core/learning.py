@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.estimate import Estimate, Estimator
-from imgoptd.core.model import Effort
+from imgoptd.core.job import Job
+from imgoptd.core.model import Effort, FailureKind, Outcome, Verdict
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
 
@@ -40,6 +43,22 @@ class Notebook:
     def next_deadline_s(self) -> float | None:
         """When what is new is to be saved; None while nothing is."""
         return self._due_s
+
+
+def learn(estimator: Estimator, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
+    """A worker is through with the job: what it took is told in its story, and learned from."""
+    job.took = show_effort(outcome.effort, idle_rss_bytes)
+    if job.record.facts is None:
+        return
+    if outcome.verdict is not Verdict.FAILED:
+        estimator.learn(job.record, outcome.effort, idle_rss_bytes)
+    elif outcome.failure is not None and outcome.failure.kind is FailureKind.EXHAUSTED:
+        estimator.learn_short(job.record, job.reserved_bytes)
+
+
+def renew(estimator: Estimator, job: Job) -> None:
+    """What was learned since the job was probed counts for its memory; its place in line stays as it is."""
+    job.estimate = replace(estimator.estimate(job.record), cpu_s=job.estimate.cpu_s)
 
 
 def show_estimate(estimate: Estimate) -> str:

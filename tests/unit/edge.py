@@ -78,6 +78,7 @@ class SimStore:
     outputs: dict[tuple[FileRef, bytes], Output] = field(default_factory=dict)
     baselines: set[bytes] = field(default_factory=set)
     begun: dict[bytes, int] = field(default_factory=dict)
+    learned: list[c.SaveLearned] = field(default_factory=list)
     steps: defaultdict[FileRef, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
 
     def commit(self, records: list[c.Record]) -> None:
@@ -100,6 +101,8 @@ class SimStore:
                     del self.kept[kept.at.name]
                 case c.SaveOutput(output):
                     self.outputs[output.ref, output.root] = output
+                case c.SaveLearned():
+                    self.learned.append(record)
                 case c.BaselineBegun(root, wall_ns):
                     self.begun.setdefault(root, wall_ns)
                 case c.BaselineTaken(root):
