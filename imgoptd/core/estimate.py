@@ -12,27 +12,38 @@ from imgoptd.core.model import Domain, Effort, FileRecord
 MIB = 1 << 20
 
 
+START_BYTES = 4 * MIB
+"""What the smallest job takes: code and tables that are touched for the first time."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """`base_bytes + bytes_per_pixel * pixels + copies * file size`, and CPU seconds likewise."""
+    """What one way of coding costs; memory in bytes above the idle worker, CPU in seconds of one core."""
 
     base_bytes: int
+    """What does not depend on the picture. Small ones do not come to need all of it:"""
+    base_bytes_per_pixel: float
+    """it is START_BYTES and so much for each pixel, `base_bytes` at most."""
     bytes_per_pixel: float
+    bytes_per_sample: float
+    """Of each channel of each pixel, as often as it is bytes deep."""
     copies: float
+    """Times the size of the file."""
     cpu_base_s: float
     cpu_s_per_megapixel: float
 
 
-# Measured on Debian 12 with simplejpeg 1.9, Pillow 13, mozjpeg-lossless-optimization 1.3.2 and pyoxipng 9.1.1 (see
-# ARCHITECTURE.md): each row covers every measured point of its operation, the strict decode before and the comparison
-# after included. The row of interlaced PNG is a guess on the safe side: no large one was at hand.
+# Measured on Debian 12 with simplejpeg 1.9, Pillow 13, mozjpeg-lossless-optimization 1.3.2 and pyoxipng 9.1.1 by
+# benchmarks/estimates.py (see ARCHITECTURE.md): each row covers the measured points of its operation, the strict decode
+# before and the comparison after included.
 COSTS: dict[tuple[str, bool], Cost] = {
-    ("jpeg", False): Cost(10 * MIB, 10.2, 3.0, 0.003, 0.065),
-    ("jpeg", True): Cost(10 * MIB, 13.0, 3.0, 0.003, 0.17),
-    ("png", False): Cost(8 * MIB, 16.5, 3.0, 0.003, 1.0),
-    ("png", True): Cost(8 * MIB, 24.0, 3.0, 0.003, 1.1),
+    ("jpeg", False): Cost(10 * MIB, 4.0, 3.0, 2.4, 3.0, 0.003, 0.065),
+    ("jpeg", True): Cost(10 * MIB, 4.0, 4.0, 3.0, 3.0, 0.003, 0.17),
+    ("png", False): Cost(8 * MIB, 64.0, 3.9, 3.3, 3.0, 0.008, 1.0),
+    ("png", True): Cost(8 * MIB, 64.0, 8.0, 4.0, 3.0, 0.008, 1.0),
 }
-UNKNOWN_COST = Cost(16 * MIB, 32.0, 3.0, 0.01, 2.0)
+UNKNOWN_COST = Cost(16 * MIB, 64.0, 8.0, 6.0, 3.0, 0.01, 2.0)
+UNKNOWN_CHANNELS = 4
 
 FIRST_FACTOR = 2.5
 """The first job of a kind is given so many times what the table says, so that a table that is wrong by twice costs
@@ -105,7 +116,9 @@ def predict(record: FileRecord) -> Prediction:
     assert facts is not None
     cost = COSTS.get((facts.format, facts.progressive), UNKNOWN_COST)
     pixels, depth = facts.pixels, max(1.0, facts.depth_bits / 8)
-    memory = cost.base_bytes + cost.bytes_per_pixel * pixels * depth + cost.copies * record.identity.size
+    memory = min(cost.base_bytes, START_BYTES + cost.base_bytes_per_pixel * pixels)
+    memory += (cost.bytes_per_pixel + cost.bytes_per_sample * (facts.channels or UNKNOWN_CHANNELS)) * pixels * depth
+    memory += cost.copies * record.identity.size
     return Prediction(float(memory), cost.cpu_base_s + cost.cpu_s_per_megapixel * pixels / 1e6)
 
 
