@@ -166,7 +166,7 @@ def test_what_was_ended_does_not_go_back_into_the_same_trap() -> None:
     world.run(20.0)
     assert len(running(world)) == 2
     assert world.engine.dispatcher.conditions.state is FleetState.PAUSE
-    sense(world, available_bytes=2500 * MIB)
+    sense(world, available_bytes=4000 * MIB)
     world.run(CALM_S + 0.5)
     assert set(running(world)) == set(refs)
 
@@ -178,7 +178,7 @@ def test_a_job_that_a_lowered_limit_leaves_no_room_for_is_ended_though_it_is_the
     world.holds = {ref: 300 * MIB}
     world.run(1.0)
     world.now_s += 2.0
-    sense(world, available_bytes=0, limit_bytes=500 * MIB)
+    sense(world, available_bytes=0, limit_bytes=450 * MIB)
     assert len(sheds(world)) == 1
     sense(world, available_bytes=400 * MIB)
     world.run(5.0)
@@ -307,7 +307,7 @@ def test_that_nothing_is_known_yet_at_the_start_is_not_said_but_that_nothing_can
 
 
 def test_a_held_job_gets_its_chance_when_its_kind_turns_out_to_need_less() -> None:
-    world = World(budget_bytes=400 * MIB, machine=MACHINE)
+    world = World(budget_bytes=350 * MIB, machine=MACHINE)
     (held,) = drop(world, "panorama")
     world.run()
     assert world.state(held) == (JobState.HELD, "needs-memory")
