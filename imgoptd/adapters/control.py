@@ -7,6 +7,10 @@
 | GET /v1/why?path=P | | the life of one file |
 | POST /v1/wait | {"paths": [P, ...], "timeout_s": 5} | {"files": [...]} once each is finished, or at the timeout |
 | GET /v1/qshape | | {"ages_s": [...], "folders": [...]}: what waits, by folder and age |
+| GET /v1/jobs?state=S&limit=N | | {"jobs": [...], "shown", "total", "counts"}: the queue as it will run |
+| GET /v1/scale | | {"min", "max", "overridden", "configured": {"min", "max"}} |
+| POST /v1/scale | {"min": 1, "max": 4}, either, or {"auto": true} | the same, as it is now |
+| POST /v1/pause, POST /v1/resume | | {"state", "changed", "running", "queued"} |
 | POST /v1/retry | {"paths": [P, ...]} or {"failed": true} | {"files": [...], "queued": n} |
 | POST /v1/restore | {"paths": [P, ...], "since_s": 7200, "folders": [P], "force": false} | {"files": [...]} |
 | POST /v1/reload | | {"ok": true, "changes": [...]} |
@@ -21,71 +25,24 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import sys
 import traceback
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Protocol
-from urllib.parse import quote_from_bytes, unquote_to_bytes
+from urllib.parse import quote_from_bytes
 
 from aiohttp import web
 
+from imgoptd.adapters import control_arguments as arguments
 from imgoptd.adapters import control_socket
+from imgoptd.adapters.control_errors import ControlError, Stopping
 
 _BODY_LIMIT_BYTES = 4 << 20
 _LINE_LIMIT_BYTES = 16384
 """A path of PATH_MAX (4096) bytes, percent-encoded, and the rest of a request line."""
-_ODD_STEPS = frozenset({b"", b".", b".."})
 _CLOSING_S = 1.0
 """How long requests may still run when the daemon stops."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class ControlError(Exception):
-    """A request that cannot be answered; the client is told why and what to do."""
-
-    status = 400
-    reason = "bad-request"
-
-    def __init__(self, message: str, mend: str = "", path: bytes | None = None) -> None:
-        super().__init__(message)
-        self.message = message
-        self.mend = mend
-        self.path = path
-
-
-class NotWatched(ControlError):
-    """The path lies in no watched folder, or is not taken from it."""
-
-    status = 404
-    reason = "not-watched"
-
-    def __init__(self, path: bytes) -> None:
-        super().__init__("the path lies in no watched folder", "watch its folder ([[watch]] in the config)", path)
-
-
-class NotSeen(ControlError):
-    """The path lies in a watched folder, but nothing is known of such a file."""
-
-    status = 404
-    reason = "not-seen"
-
-    def __init__(self, path: bytes) -> None:
-        super().__init__(
-            "imgoptd has not seen this file",
-            'check the name; what stood there when its folder was first watched is left alone (existing = "ignore")',
-            path,
-        )
-
-
-class Stopping(ControlError):
-    """The daemon ends before the answer is known."""
-
-    status = 503
-    reason = "stopping"
-
-    def __init__(self) -> None:
-        super().__init__("imgoptd is stopping", "ask again when it has started; nothing that was queued is lost")
 
 
 class Backend(Protocol):
@@ -112,6 +69,30 @@ class Backend(Protocol):
 
     def qshape(self) -> dict[str, Any]:
         """ages_s: bounds of the columns, the last one being older. folders: [{path, ages, states, oldest_s}]."""
+
+    async def jobs(self, state: str | None, limit: int) -> dict[str, Any]:
+        """The first `limit` jobs, those of one state if given; total: how many there are; counts: of each state.
+
+        jobs: [{path, state, reason, detail, fresh, priority, bytes, format, memory_bytes, cpu_s, eta_s, waits_s}].
+        """
+
+    def scale_range(self) -> dict[str, Any]:
+        """min, max, overridden, and configured: {min, max}."""
+
+    async def scale(self, least: int | None, most: int | None) -> dict[str, Any]:
+        """Override the range until the next start; None leaves that end as it is, most 0 is the CPUs.
+
+        Answers as `scale_range`. Raises ControlError where least is more than most.
+        """
+
+    async def scale_auto(self) -> dict[str, Any]:
+        """Give the range back to the configuration. Answers as `scale_range`."""
+
+    async def pause(self) -> dict[str, Any]:
+        """state, changed (it was not paused before), running, queued."""
+
+    async def resume(self) -> dict[str, Any]:
+        """As `pause`."""
 
     async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
         """queued: how many are done once more. files: {path, state, queued, detail} of each path.
@@ -179,6 +160,11 @@ class Control:
         application.router.add_get("/v1/why", self._why)
         application.router.add_post("/v1/wait", self._wait)
         application.router.add_get("/v1/qshape", self._qshape)
+        application.router.add_get("/v1/jobs", self._jobs)
+        application.router.add_get("/v1/scale", self._scale_range)
+        application.router.add_post("/v1/scale", self._scale)
+        application.router.add_post("/v1/pause", self._pause)
+        application.router.add_post("/v1/resume", self._resume)
         application.router.add_post("/v1/retry", self._retry)
         application.router.add_post("/v1/restore", self._restore)
         application.router.add_post("/v1/reload", self._reload)
@@ -194,11 +180,11 @@ class Control:
         for pair in request.rel_url.raw_query_string.split("&"):
             name, _, value = pair.partition("=")
             if name == "path" and value:
-                return _answer(await self._backend.why(_path(value)))
+                return _answer(await self._backend.why(arguments.path(value)))
         raise ControlError("path is missing", "GET /v1/why?path=%2Fsrv%2Fphotos%2Fa.jpg")
 
     async def _wait(self, request: web.Request) -> web.StreamResponse:
-        paths, timeout_s = _wait_arguments(await request.read())
+        paths, timeout_s = arguments.wait(await request.read())
         waiting = asyncio.ensure_future(self._backend.wait(paths, timeout_s))
         self._waits.add(waiting)
         try:
@@ -213,12 +199,28 @@ class Control:
     async def _qshape(self, _request: web.Request) -> web.StreamResponse:
         return _answer(self._backend.qshape())
 
+    async def _jobs(self, request: web.Request) -> web.StreamResponse:
+        return _answer(await self._backend.jobs(*arguments.jobs(request.query)))
+
+    async def _scale_range(self, _request: web.Request) -> web.StreamResponse:
+        return _answer(self._backend.scale_range())
+
+    async def _scale(self, request: web.Request) -> web.StreamResponse:
+        wanted = arguments.scale(await request.read())
+        return _answer(await (self._backend.scale_auto() if wanted is None else self._backend.scale(*wanted)))
+
+    async def _pause(self, _request: web.Request) -> web.StreamResponse:
+        return _answer(await self._backend.pause())
+
+    async def _resume(self, _request: web.Request) -> web.StreamResponse:
+        return _answer(await self._backend.resume())
+
     async def _retry(self, request: web.Request) -> web.StreamResponse:
-        return _answer(await self._backend.retry(_retry_arguments(await request.read())))
+        return _answer(await self._backend.retry(arguments.retry(await request.read())))
 
     async def _restore(self, request: web.Request) -> web.StreamResponse:
         # A client that leaves cancels its request; what it asked for is done all the same.
-        restoring = asyncio.ensure_future(self._backend.restore(*_restore_arguments(await request.read())))
+        restoring = asyncio.ensure_future(self._backend.restore(*arguments.restore(await request.read())))
         self._restoring.add(restoring)
         restoring.add_done_callback(self._restoring.discard)
         return _answer({"files": await asyncio.shield(restoring)})
@@ -242,77 +244,6 @@ class Control:
             if self._on_error is not None:
                 self._on_error(traceback.format_exc())
             return _error(500, "internal", f"{type(error).__name__}: {error}", "see the daemon's log; please report it")
-
-
-def _wait_arguments(body: bytes) -> tuple[list[bytes], float | None]:
-    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"], "timeout_s": 5}'
-    arguments = _object(body, mend)
-    return _some_paths(arguments, mend), _seconds(arguments, "timeout_s", mend)
-
-
-def _retry_arguments(body: bytes) -> list[bytes] | None:
-    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"]} or {"failed": true}'
-    arguments = _object(body, mend)
-    return None if arguments.get("failed") is True else _some_paths(arguments, mend)
-
-
-def _restore_arguments(body: bytes) -> tuple[list[bytes], float | None, list[bytes], bool]:
-    mend = 'POST {"paths": ["%2Fsrv%2Fa.jpg"]} or {"since_s": 7200}'
-    arguments = _object(body, mend)
-    paths, since_s = _paths(arguments, "paths", mend), _seconds(arguments, "since_s", mend)
-    if not paths and since_s is None:
-        raise ControlError("neither paths nor since_s says what to restore", mend)
-    force = arguments.get("force", False)
-    if not isinstance(force, bool):
-        raise ControlError("force is neither true nor false", mend)
-    return paths, since_s, _paths(arguments, "folders", mend), force
-
-
-def _object(body: bytes, mend: str) -> dict[str, Any]:
-    try:
-        arguments = json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise ControlError(f"the body is no JSON: {error}", mend) from error
-    if not isinstance(arguments, dict):
-        raise ControlError("the body is no JSON object", mend)
-    return arguments
-
-
-def _some_paths(arguments: dict[str, Any], mend: str) -> list[bytes]:
-    paths = _paths(arguments, "paths", mend)
-    if not paths:
-        raise ControlError("paths is no list of percent-encoded paths", mend)
-    return paths
-
-
-def _paths(arguments: dict[str, Any], key: str, mend: str) -> list[bytes]:
-    paths = arguments.get(key, [])
-    if not isinstance(paths, list) or not all(isinstance(path, str) for path in paths):
-        raise ControlError(f"{key} is no list of percent-encoded paths", mend)
-    return [_path(path) for path in paths]
-
-
-def _seconds(arguments: dict[str, Any], key: str, mend: str) -> float | None:
-    value = arguments.get(key)
-    if value is None:
-        return None
-    if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= sys.float_info.max:
-        return float(value)
-    raise ControlError(f"{key} is no number of seconds", mend)
-
-
-def _path(encoded: str) -> bytes:
-    mend = "percent-encode the bytes of an absolute path"
-    try:
-        path = unquote_to_bytes(encoded)
-    except UnicodeEncodeError as error:
-        raise ControlError("a path has characters that are none", mend) from error
-    if not path.startswith(b"/") or b"\0" in path:
-        raise ControlError(f"{encoded} is no absolute path", mend)
-    # One file, one name: a second spelling would be a second file with a life of its own.
-    if not _ODD_STEPS.isdisjoint(path.rstrip(b"/").split(b"/")[1:]):
-        raise ControlError(f"{encoded} has an empty step, . or ..", "write the path without them")
-    return path
 
 
 def _answer(content: dict[str, Any], status: int = 200) -> web.Response:

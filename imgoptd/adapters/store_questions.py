@@ -74,6 +74,16 @@ class Questions:
         """A page of the quarantined files behind the key `after` (0 at first), each with its key; empty at the end."""
         return [(number, record.ref) for number, record in self._page("state = 'quarantined'", after, _PAGE_ROWS)]
 
+    def in_state(self, state: str, before: int, span: int) -> tuple[int, list[FileRecord]]:
+        """The files in that state among the `span` rows before the key `before`, the last first heard of first.
+
+        Returns where to go on, too: 0 at the end. Begin with a `before` beyond all keys.
+        """
+        last = int(self._query("SELECT coalesce(max(id), 0) FROM file WHERE id < ?", (before,))[0][0])
+        after = max(0, last - span)
+        page = self._page(f"state = '{state}' AND id <= {last}", after, span) if last else []
+        return after + 1 if after else 0, [record for _, record in reversed(page)]
+
     def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
         """What is known of the folder's files whose path sorts after `after`: the first `limit`, in byte order of path.
 

@@ -14,7 +14,7 @@ from imgoptd.adapters.store_check import check_beside
 from imgoptd.adapters.store_kept import KeptRows
 from imgoptd.core.commands import Record
 from imgoptd.core.estimate import Lesson
-from imgoptd.core.model import FileRecord, FileRef, Intent, Output, Receipt
+from imgoptd.core.model import FileRecord, FileRef, Intent, JobState, Output, Receipt
 
 T = TypeVar("T")
 
@@ -84,6 +84,9 @@ class StoreThread:
 
     async def quarantined(self, after: int) -> list[tuple[int, FileRef]]:
         return await self._run(lambda: self._store.quarantined(after))
+
+    async def in_state(self, state: JobState, before: int, span: int) -> tuple[int, list[FileRecord]]:
+        return await self._run(lambda: self._store.in_state(state, before, span))
 
     async def known(self, root: bytes, after: bytes, limit: int) -> list[Known]:
         return await self._run(lambda: self._store.known(root, after, limit))

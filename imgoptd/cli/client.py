@@ -52,6 +52,28 @@ class Client:
     def qshape(self) -> dict[str, Any]:
         return self._ask("GET", "/v1/qshape")
 
+    def jobs(self, state: str | None, limit: int) -> dict[str, Any]:
+        """The first jobs of the queue, of one state if given."""
+        of_state = "" if state is None else f"&state={state}"
+        return self._ask("GET", f"/v1/jobs?limit={limit}{of_state}")
+
+    def scale_range(self) -> dict[str, Any]:
+        return self._ask("GET", "/v1/scale")
+
+    def scale(self, least: int | None, most: int | None) -> dict[str, Any]:
+        """None leaves that end of the range as it is."""
+        wanted = {name: value for name, value in (("min", least), ("max", most)) if value is not None}
+        return self._ask("POST", "/v1/scale", wanted)
+
+    def scale_auto(self) -> dict[str, Any]:
+        return self._ask("POST", "/v1/scale", {"auto": True})
+
+    def pause(self) -> dict[str, Any]:
+        return self._ask("POST", "/v1/pause")
+
+    def resume(self) -> dict[str, Any]:
+        return self._ask("POST", "/v1/resume")
+
     def retry(self, paths: list[bytes] | None) -> dict[str, Any]:
         """None: all that are quarantined, deferred or held."""
         encoded = None if paths is None else [quote_from_bytes(path) for path in paths]

@@ -17,37 +17,37 @@ UNKNOWN = "?"
 
 def status_screen(status: Mapping[str, Any]) -> list[str]:
     """`imgoptctl status`: one screen."""
-    workers, backlog = _part(status, "workers"), _part(status, "backlog")
-    pressure, scaling = _part(status, "pressure"), _part(status, "scaling")
+    workers, backlog = part(status, "workers"), part(status, "backlog")
+    pressure, scaling = part(status, "pressure"), part(status, "scaling")
     lines = [
         _row(
             "imgoptd",
-            f"{_word(status, 'state')} for {_seconds(status, 'uptime_s')}, "
-            f"configuration {_number(status, 'generation')}",
+            f"{word(status, 'state')} for {seconds(status, 'uptime_s')}, configuration {number(status, 'generation')}",
         ),
         _row(
             "workers",
-            f"{_number(workers, 'running')} running of {_number(workers, 'wanted')} wanted "
-            f"({_number(workers, 'min')} to {_number(workers, 'max')}), {_number(workers, 'busy')} busy",
+            f"{number(workers, 'running')} running of {number(workers, 'wanted')} wanted "
+            f"({number(workers, 'min')} to {number(workers, 'max')}{_by_command(workers)}), "
+            f"{number(workers, 'busy')} busy",
         ),
         _row("scaling", _scaling(scaling)),
         _row("backlog", _backlog(backlog)),
         _row(
             "memory",
-            f"{_bytes(pressure, 'available_bytes')} available, {_bytes(pressure, 'reserved_bytes')} reserved "
-            f"of {_bytes(pressure, 'budget_bytes')}, pressure {_percent(pressure, 'memory_some_avg10')}",
+            f"{bytes_of(pressure, 'available_bytes')} available, {bytes_of(pressure, 'reserved_bytes')} reserved "
+            f"of {bytes_of(pressure, 'budget_bytes')}, pressure {_percent(pressure, 'memory_some_avg10')}",
         ),
-        _row("this run", _counts(_part(status, "counts"), _part(status, "bytes"))),
+        _row("this run", _counts(part(status, "counts"), part(status, "bytes"))),
     ]
-    total = _part(status, "total")
+    total = part(status, "total")
     if total:
         # `total` repeats counts and bytes for all time; whether nested or flat is the daemon's affair
-        lines.append(_row("all time", _counts(_part(total, "counts") or total, _part(total, "bytes") or total)))
-    if _free(_part(status, "store"), "trouble"):
-        lines.append(_row("TROUBLE", _free(_part(status, "store"), "trouble")))
-    undo = _part(status, "undo")
+        lines.append(_row("all time", _counts(part(total, "counts") or total, part(total, "bytes") or total)))
+    if free(part(status, "store"), "trouble"):
+        lines.append(_row("TROUBLE", free(part(status, "store"), "trouble")))
+    undo = part(status, "undo")
     if undo.get("files"):
-        kept = f"{_number(undo, 'files')} originals kept, {_bytes(undo, 'bytes')} of {_bytes(undo, 'max_bytes')}"
+        kept = f"{number(undo, 'files')} originals kept, {bytes_of(undo, 'bytes')} of {bytes_of(undo, 'max_bytes')}"
         lines.append(_row("undo", kept))
     for folder in status.get("folders") or ():
         if folder.get("trouble"):
@@ -60,21 +60,26 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> list[str]:
     """`imgoptctl workers`: a row for each."""
     if not workers:
         return ["no workers: nothing waits"]
-    rows = [("WORKER", "PID", "STATE", "CPU", "MEMORY", "JOBS", "AGE", "JOB")]
+    rows = [("WORKER", "PID", "STATE", "CPU", "NOW", "MEMORY", "PEAK", "RESERVED", "JOBS", "IN", "OUT", "AGE", "JOB")]
     rows += [
         (
-            _number(worker, "worker"),
-            _number(worker, "pid"),
-            _word(worker, "state"),
-            _seconds(worker, "cpu_s"),
-            _bytes(worker, "rss_bytes"),
-            _number(worker, "jobs_done"),
-            _seconds(worker, "age_s"),
+            number(worker, "worker"),
+            number(worker, "pid"),
+            word(worker, "state"),
+            seconds(worker, "cpu_s"),
+            _share(worker, "cpu_share"),
+            bytes_of(worker, "rss_bytes"),
+            bytes_of(worker, "peak_bytes"),
+            bytes_of(worker, "reserved_bytes"),
+            number(worker, "jobs_done"),
+            bytes_of(worker, "bytes_in"),
+            bytes_of(worker, "bytes_out"),
+            seconds(worker, "age_s"),
             path_text(worker["job"]) if worker.get("job") else "-",
         )
         for worker in workers
     ]
-    return _table(rows)
+    return table(rows)
 
 
 def qshape_table(answer: Mapping[str, Any]) -> list[str]:
@@ -87,21 +92,21 @@ def qshape_table(answer: Mapping[str, Any]) -> list[str]:
     rows = [("TOTAL", *columns, "OLDEST", "STATES", "FOLDER")]
     for folder in folders:
         ages = [int(count) for count in folder.get("ages") or []]
-        states = ", ".join(f"{count} {state}" for state, count in sorted(_part(folder, "states").items()))
-        figures = (str(sum(ages)), *(str(count) if count else "-" for count in ages), _seconds(folder, "oldest_s"))
+        states = ", ".join(f"{count} {state}" for state, count in sorted(part(folder, "states").items()))
+        figures = (str(sum(ages)), *(str(count) if count else "-" for count in ages), seconds(folder, "oldest_s"))
         rows.append((*figures, states, path_text(folder.get("path", ""))))
-    return _table(rows)
+    return table(rows)
 
 
 def retry_lines(answer: Mapping[str, Any]) -> list[str]:
     """`imgoptctl retry`: what is done once more, and what not."""
     lines = [
-        f"{path_text(file.get('path', ''))}: left as it is, {_free(file, 'detail')}"
+        f"{path_text(file.get('path', ''))}: left as it is, {free(file, 'detail')}"
         for file in answer.get("files") or []
         if not file.get("queued")
     ]
-    number = answer.get("queued")
-    return [*lines, f"{number} file{'' if number == 1 else 's'} queued again"]
+    queued = answer.get("queued")
+    return [*lines, f"{queued} file{'' if queued == 1 else 's'} queued again"]
 
 
 def why_timeline(life: Mapping[str, Any]) -> list[str]:
@@ -117,22 +122,22 @@ def why_timeline(life: Mapping[str, Any]) -> list[str]:
         if time.strftime("%Y-%m-%d", when) != day:
             day = time.strftime("%Y-%m-%d", when)
             lines.append(f"  {day}")
-        lines.append(f"    {time.strftime('%H:%M:%S', when)}  {_word(step, 'step'):<12} {_free(step, 'text')}".rstrip())
+        lines.append(f"    {time.strftime('%H:%M:%S', when)}  {word(step, 'step'):<12} {free(step, 'text')}".rstrip())
     return lines
 
 
 def wait_line(file: Mapping[str, Any]) -> str:
     """`imgoptctl wait`: one finished, or unfinished, file."""
-    reason = ": ".join(part for part in (_free(file, "reason"), _free(file, "detail")) if part)
+    reason = ": ".join(part for part in (free(file, "reason"), free(file, "detail")) if part)
     if file.get("finished") is False:
         reason = "; ".join(part for part in ("not finished when the time was over", reason) if part)
-    return f"{_word(file, 'state'):<12} {path_text(file.get('path', ''))}" + (f"  ({reason})" if reason else "")
+    return f"{word(file, 'state'):<12} {path_text(file.get('path', ''))}" + (f"  ({reason})" if reason else "")
 
 
 def restore_line(file: Mapping[str, Any]) -> str:
     """`imgoptctl restore`: one file."""
     word = "restored" if file.get("restored") else "left"
-    reason = ": ".join(part for part in (_free(file, "reason"), _free(file, "detail")) if part)
+    reason = ": ".join(part for part in (free(file, "reason"), free(file, "detail")) if part)
     return f"{word:<12} {path_text(file.get('path', ''))}" + (f"  ({reason})" if reason else "")
 
 
@@ -150,7 +155,7 @@ def path_text(path: str) -> str:
         return one_line(path)
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def table(rows: Sequence[Sequence[str]]) -> list[str]:
     """The first row is the heading; the last column is as wide as it likes."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]) - 1)]
     return [
@@ -159,39 +164,39 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _standing(life: Mapping[str, Any]) -> str:
-    text = _word(life, "state")
+    text = word(life, "state")
     before, after = life.get("bytes_before"), life.get("bytes_after")
     if life.get("state") == "done" and isinstance(before, int) and isinstance(after, int):
         text += f", {show_saving(before, after)}"
-    if _free(life, "reason"):
-        text += f" ({_free(life, 'reason')})"
-    return text + (f": {_free(life, 'detail')}" if _free(life, "detail") else "")
+    if free(life, "reason"):
+        text += f" ({free(life, 'reason')})"
+    return text + (f": {free(life, 'detail')}" if free(life, "detail") else "")
 
 
 def _scaling(scaling: Mapping[str, Any]) -> str:
-    last = _part(scaling, "last")
+    last = part(scaling, "last")
     if not last:
-        return _word(scaling, "state")
+        return word(scaling, "state")
     return (
-        f"{_word(scaling, 'state')}, last {_number(last, 'from')} -> {_number(last, 'to')} workers "
-        f"({_word(last, 'reason')})"
+        f"{word(scaling, 'state')}, last {number(last, 'from')} -> {number(last, 'to')} workers "
+        f"({word(last, 'reason')})"
     )
 
 
 def _backlog(backlog: Mapping[str, Any]) -> str:
     if backlog.get("jobs") == 0:
         return "empty"
-    text = f"{_number(backlog, 'jobs')} jobs, {_bytes(backlog, 'bytes')}, {_seconds(backlog, 'cpu_s')} of CPU"
-    return text + (f", about {_seconds(backlog, 'eta_s')} left" if backlog.get("eta_s") is not None else "")
+    text = f"{number(backlog, 'jobs')} jobs, {bytes_of(backlog, 'bytes')}, {seconds(backlog, 'cpu_s')} of CPU"
+    return text + (f", about {seconds(backlog, 'eta_s')} left" if backlog.get("eta_s") is not None else "")
 
 
 def _breaker(breaker: Mapping[str, Any]) -> str:
     waiting = (
-        f"{path_text(breaker.get('folder') or '')}: {_word(breaker, 'detail')}; {_number(breaker, 'jobs')} jobs wait"
+        f"{path_text(breaker.get('folder') or '')}: {word(breaker, 'detail')}; {number(breaker, 'jobs')} jobs wait"
     )
     tried = "it is tried again now"
     if breaker.get("next_try_s") is not None:
-        tried = f"it is tried again in {_seconds(breaker, 'next_try_s')}"
+        tried = f"it is tried again in {seconds(breaker, 'next_try_s')}"
     return f"{waiting}, {tried}"
 
 
@@ -203,7 +208,7 @@ def _counts(counts: Mapping[str, Any], sizes: Mapping[str, Any]) -> str:
     )
     before, after, saved = sizes.get("before"), sizes.get("after"), sizes.get("saved")
     if isinstance(before, int) and isinstance(after, int) and before > 0:
-        return f"{named}; saved {_bytes(sizes, 'saved')}: {show_saving(before, after)}"
+        return f"{named}; saved {bytes_of(sizes, 'saved')}: {show_saving(before, after)}"
     return f"{named}; saved {show_bytes(saved) if isinstance(saved, int) else UNKNOWN}"
 
 
@@ -211,32 +216,41 @@ def _row(name: str, text: str) -> str:
     return f"{name:<9} {text}"
 
 
-def _part(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+def part(mapping: Mapping[str, Any], key: str) -> Mapping[str, Any]:
     value = mapping.get(key)
     return value if isinstance(value, Mapping) else {}
 
 
-def _free(mapping: Mapping[str, Any], key: str) -> str:
+def free(mapping: Mapping[str, Any], key: str) -> str:
     return one_line(str(mapping.get(key) or ""))
 
 
-def _word(mapping: Mapping[str, Any], key: str) -> str:
-    return _free(mapping, key) or UNKNOWN
+def word(mapping: Mapping[str, Any], key: str) -> str:
+    return free(mapping, key) or UNKNOWN
 
 
-def _number(mapping: Mapping[str, Any], key: str) -> str:
+def number(mapping: Mapping[str, Any], key: str) -> str:
     value = mapping.get(key)
     return UNKNOWN if value is None else str(value)
 
 
-def _bytes(mapping: Mapping[str, Any], key: str) -> str:
+def bytes_of(mapping: Mapping[str, Any], key: str) -> str:
     value = mapping.get(key)
     return show_bytes(int(value)) if isinstance(value, int | float) else UNKNOWN
 
 
-def _seconds(mapping: Mapping[str, Any], key: str) -> str:
+def seconds(mapping: Mapping[str, Any], key: str) -> str:
     value = mapping.get(key)
     return show_seconds(float(value)) if isinstance(value, int | float) else UNKNOWN
+
+
+def _by_command(workers: Mapping[str, Any]) -> str:
+    return " by command" if workers.get("overridden") else ""
+
+
+def _share(mapping: Mapping[str, Any], key: str) -> str:
+    value = mapping.get(key)
+    return f"{value:.0%}".replace("%", " %") if isinstance(value, int | float) else UNKNOWN
 
 
 def _percent(mapping: Mapping[str, Any], key: str) -> str:

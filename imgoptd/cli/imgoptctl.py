@@ -10,7 +10,21 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from imgoptd.cli import ctl_qshape, ctl_reload, ctl_restore, ctl_retry, ctl_status, ctl_wait, ctl_why, ctl_workers
+from imgoptd.cli import (
+    ctl_jobs,
+    ctl_pause,
+    ctl_qshape,
+    ctl_reload,
+    ctl_restore,
+    ctl_resume,
+    ctl_retry,
+    ctl_scale,
+    ctl_status,
+    ctl_top,
+    ctl_wait,
+    ctl_why,
+    ctl_workers,
+)
 from imgoptd.cli.client import DEFAULT_SOCKET, Client, ControlFailure
 
 
@@ -24,10 +38,15 @@ class Command(Protocol):
 
 COMMANDS: dict[str, Command] = {
     "status": ctl_status,
+    "top": ctl_top,
     "workers": ctl_workers,
+    "jobs": ctl_jobs,
     "qshape": ctl_qshape,
     "why": ctl_why,
     "wait": ctl_wait,
+    "scale": ctl_scale,
+    "pause": ctl_pause,
+    "resume": ctl_resume,
     "retry": ctl_retry,
     "restore": ctl_restore,
     "reload": ctl_reload,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import Domain, Place
+from imgoptd.core.upcoming import in_order
 
 READY_WINDOW = 1024
 """With this many probed jobs waiting in a domain, jobs come before further probes of bulk files."""
@@ -42,6 +43,10 @@ class _Queue:
                 return job
             heapq.heappop(self._heap)
         return None
+
+    def upcoming(self) -> Iterator[Job]:
+        """Its jobs in order; the queue must not change meanwhile."""
+        return (job for order, job in in_order(self._heap) if job in self.members and order == job.order)
 
     def first(self, count: int, suits: Callable[[Job], bool]) -> Job | None:
         """The first of the next `count` jobs that suits; it stays in the queue."""
@@ -164,6 +169,10 @@ class Backlog:
         return sum(lane.jobs for lane in self._open_lanes())
 
     @property
+    def jobs_kept_back(self) -> int:
+        return sum(lane.jobs for lanes in self._lanes.values() for lane in lanes.values() if lane.shut)
+
+    @property
     def bytes(self) -> int:
         return sum(lane.bytes for lane in self._open_lanes())
 
@@ -191,6 +200,16 @@ class Backlog:
     def backfill(self, domain: Domain, suits: Callable[[Job], bool]) -> Job | None:
         """A job that suits among the first BACKFILL_LOOK of the domain on each disk."""
         return _first(lane.ready.first(BACKFILL_LOOK, suits) for lane in self._open(domain))
+
+    def kept_back(self) -> Iterator[Job]:
+        """What waits on disks that are shut and in folders that are lost, in no order."""
+        shut = (lane for lanes in self._lanes.values() for lane in lanes.values() if lane.shut)
+        return (job for lane in shut for queue in (lane.ready, lane.probes) for job in queue.members)
+
+    def upcoming(self) -> Iterator[Job]:
+        """What may be given out, of all domains, in the order of urgency. Whoever takes a few pays for a few."""
+        queues = [queue for lane in self._open_lanes() for queue in (lane.ready, lane.probes)]
+        return heapq.merge(*(queue.upcoming() for queue in queues), key=lambda job: job.order)
 
     def urgency(self, domain: Domain) -> tuple[bool, int] | None:
         """How urgent the domain's most urgent work is; None when nothing waits."""

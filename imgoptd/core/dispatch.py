@@ -17,6 +17,7 @@ from imgoptd.core.recycling import Recycling
 from imgoptd.core.scaling import FleetState, Inputs, Scaler
 from imgoptd.core.sharing import Sharing
 from imgoptd.core.shedding import Shedder
+from imgoptd.core.steering import Steering
 from imgoptd.core.turn import Turn
 from imgoptd.core.vitals import Vitals
 
@@ -32,6 +33,7 @@ class Dispatcher:
         self.fleet = fleet
         self.conditions = Conditions()
         self._limits = Limits()
+        self.steering = Steering(self.conditions, fleet, self.inputs)
         self.scaler = Scaler()
         self.told = telling.StateTold()
         self._gauge = Gauge()
@@ -90,7 +92,7 @@ class Dispatcher:
     def _apply_limits(self) -> None:
         """Limits that refer to the machine change with it."""
         conditions = self.conditions
-        conditions.workers_min, conditions.workers_max = self._limits.workers(conditions.sensed)
+        self.steering.configure(*self._limits.workers(conditions.sensed))
         conditions.budget_bytes = self._limits.budget(conditions.sensed)
 
     # ---- readings ---------------------------------------------------------------------------------------------------

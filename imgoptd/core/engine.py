@@ -11,6 +11,7 @@ from imgoptd.core.dispatch import Dispatcher
 from imgoptd.core.estimate import Predict, predict
 from imgoptd.core.exits import Exits
 from imgoptd.core.fleet import Fleet, WorkerState
+from imgoptd.core.gauges import Gauges
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.learning import Notebook
@@ -33,6 +34,8 @@ class Engine:
         self.exits = Exits(self.jobs, self.fleet)
         self.dispatcher = Dispatcher(self.intake, self.fleet)
         self.notebook = Notebook(self.jobs.estimator)
+        self.steering = self.dispatcher.steering
+        self.gauges = Gauges()
         self.generation = 0
         self._sensing = Sensing()
         self._handlers: dict[type, Callable[[Turn, Any], None]] = {
@@ -59,7 +62,7 @@ class Engine:
             e.Exchanged: self._exchanged,
             e.Standing: self._standing,
             e.ReplaceFailed: self._replace_failed,
-            e.Sensed: self.dispatcher.sensed,
+            e.Sensed: self._sensed,
             e.Alerted: lambda turn, event: self._sensing.alerted(turn.now_s),
             e.Recalled: self._recalled,
             e.UndoChanged: lambda turn, event: self.restores.undo_changed(turn, event.files, event.bytes),
@@ -67,6 +70,10 @@ class Engine:
             e.Restored: lambda turn, event: self.restores.restored(turn, event),
             e.RestoreFailed: lambda turn, event: self.restores.failed(turn, event),
             e.DrainRequested: self._drain,
+            e.ScaleAsked: self.steering.scale_asked,
+            e.ScaleReturned: self.steering.scale_returned,
+            e.PauseAsked: self.steering.pause_asked,
+            e.ResumeAsked: self.steering.resume_asked,
             e.RetryRequested: lambda turn, event: self.intake.retry(turn, event.ref),
             e.Tick: lambda turn, event: None,
         }
@@ -82,7 +89,8 @@ class Engine:
         turn = Turn(now_s)
         if not self.dispatcher.conditions.draining:
             self.intake.due(turn)
-            self.jobs.start_copies(turn)
+            if not self.dispatcher.conditions.paused:
+                self.jobs.start_copies(turn)
         self.exits.end_overdue(turn)
         if self.exits.start_paused_until_s is not None and now_s >= self.exits.start_paused_until_s:
             self.exits.start_paused_until_s = None
@@ -129,8 +137,10 @@ class Engine:
         return not any(job.stage is Stage.REPLACING for job in self.jobs.by_ref.values())
 
     def _next_sense_s(self) -> float | None:
-        work = bool(self.jobs.backlog.jobs or self.fleet.running_jobs())
-        return self._sensing.next_s(work=work, held=bool(self.jobs.held))
+        running, paused = bool(self.fleet.running_jobs()), self.dispatcher.conditions.paused
+        # What a pause keeps back needs no reading: it is as quiet as with nothing to do.
+        work = running or bool(self.jobs.backlog.jobs and not paused)
+        return self._sensing.next_s(work=work, held=bool(self.jobs.held and not paused))
 
     # ---- configuration and surroundings -----------------------------------------------------------------------------
 
@@ -140,6 +150,10 @@ class Engine:
         self.exits.job_timeout_s = event.job_timeout_s
         self.jobs.undo.max_bytes = event.undo_max_bytes
         self.dispatcher.limit(Limits.of(event))
+
+    def _sensed(self, turn: Turn, event: e.Sensed) -> None:
+        self.gauges.read(event.workers, turn.now_s)
+        self.dispatcher.sensed(turn, event)
 
     def _drain(self, turn: Turn, event: e.DrainRequested) -> None:
         if not self.dispatcher.conditions.draining:

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imgoptd.core.asked import DrainRequested as DrainRequested
+from imgoptd.core.asked import PauseAsked as PauseAsked
+from imgoptd.core.asked import ResumeAsked as ResumeAsked
+from imgoptd.core.asked import RetryRequested as RetryRequested
+from imgoptd.core.asked import ScaleAsked as ScaleAsked
+from imgoptd.core.asked import ScaleReturned as ScaleReturned
 from imgoptd.core.estimate import Lesson
 from imgoptd.core.model import (
     Failure,
@@ -328,18 +334,6 @@ class RestoreFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class DrainRequested:
-    """Finish what runs, start nothing more."""
-
-
-@dataclass(frozen=True, slots=True)
-class RetryRequested:
-    """An operator wants the file done, whatever became of it before."""
-
-    ref: FileRef
-
-
-@dataclass(frozen=True, slots=True)
 class Tick:
     """Nothing happened but time."""
 
@@ -376,6 +370,10 @@ Event = (
     | Restored
     | RestoreFailed
     | DrainRequested
+    | ScaleAsked
+    | ScaleReturned
+    | PauseAsked
+    | ResumeAsked
     | RetryRequested
     | Tick
 )

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 import os
 import stat
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
-from imgoptd.adapters.control import NotSeen
+from imgoptd.adapters.control_errors import ControlError, NotSeen
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
@@ -16,8 +17,11 @@ from imgoptd.core.job import Stage
 from imgoptd.core.model import FileRef, JobState
 from imgoptd.daemon.files import Files
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.queue import Queue
 from imgoptd.daemon.report import Report
 from imgoptd.daemon.undo import Undo
+
+TAKEN_S, TAKEN_PAUSE_S = 2.0, 0.01
 
 
 class Backend:
@@ -33,10 +37,13 @@ class Backend:
         post: Callable[[e.Event], None],
         reload: Callable[[], Awaitable[dict[str, Any]]],
         store_trouble: Callable[[], str],
+        cpus: Callable[[], int],
     ) -> None:
-        """`store_trouble`: why the store cannot be written just now, or empty."""
+        """`cpus`: how many we may use. `store_trouble`: why the store cannot be written just now, or empty."""
         self.report = Report(engine, folders, store_trouble)
         self.files = Files(engine, store, folders, undo)
+        self._queue = Queue(engine, store, self.files)
+        self._cpus = cpus
         self._engine = engine
         self._store = store
         self._folders = folders
@@ -61,6 +68,49 @@ class Backend:
 
     async def reload(self) -> dict[str, Any]:
         return await self._reload()
+
+    async def jobs(self, state: str | None, limit: int) -> dict[str, Any]:
+        return await self._queue.jobs(state, limit)
+
+    # ---- steering ---------------------------------------------------------------------------------------------------
+
+    def scale_range(self) -> dict[str, Any]:
+        return self.report.scale_range()
+
+    async def scale(self, least: int | None, most: int | None) -> dict[str, Any]:
+        steering, conditions = self._engine.steering, self._engine.dispatcher.conditions
+        wanted = steering.with_(least, self._cpus() if most == 0 else most)
+        if wanted.least > wanted.most:
+            said = f"{wanted.least} workers at least and {wanted.most} at most is no range"
+            raise ControlError(said, f"give min and max together (configured: {steering.configured})")
+        self._post(e.ScaleAsked(least, None if most is None else wanted.most))
+        await self._taken(lambda: conditions.overridden and steering.in_force == wanted)
+        return self.report.scale_range()
+
+    async def scale_auto(self) -> dict[str, Any]:
+        conditions = self._engine.dispatcher.conditions
+        self._post(e.ScaleReturned())
+        await self._taken(lambda: not conditions.overridden)
+        return self.report.scale_range()
+
+    async def pause(self) -> dict[str, Any]:
+        return await self._pause(e.PauseAsked(), paused=True)
+
+    async def resume(self) -> dict[str, Any]:
+        return await self._pause(e.ResumeAsked(), paused=False)
+
+    async def _pause(self, event: e.PauseAsked | e.ResumeAsked, *, paused: bool) -> dict[str, Any]:
+        conditions = self._engine.dispatcher.conditions
+        changed = conditions.paused is not paused
+        self._post(event)
+        await self._taken(lambda: conditions.paused is paused)
+        return {"changed": changed, **self.report.pause()}
+
+    async def _taken(self, is_so: Callable[[], bool]) -> None:
+        """Until a turn took the event, so that what is asked next shows it. With a store that hangs it waits there."""
+        deadline_s = time.monotonic() + TAKEN_S
+        while not is_so() and time.monotonic() < deadline_s:  # noqa: ASYNC110  # a turn under way signals nothing
+            await asyncio.sleep(TAKEN_PAUSE_S)
 
     async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
         if paths is None:

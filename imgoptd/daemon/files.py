@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from imgoptd.adapters.control import NotSeen, NotWatched
+from imgoptd.adapters.control_errors import NotSeen, NotWatched
 from imgoptd.adapters.look import identity_of
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core.engine import Engine

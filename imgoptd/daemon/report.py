@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from imgoptd.core.engine import Engine
+from imgoptd.core.fleet import Worker
 from imgoptd.core.model import JobState
 from imgoptd.core.shape import AGES_S, shape
 from imgoptd.core.text import show_path
@@ -37,10 +38,12 @@ class Report:
         busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
         wanted = engine.dispatcher.conditions.wanted
         running = max(1, min(inputs.workers_max, wanted))
+        # What waits counts for nothing in a decision while nothing is given out; it waits all the same.
+        cpu_s = inputs.backlog_cpu_s + (0.0 if self._state() == "running" else engine.jobs.backlog.ready_cpu_s)
         done = self._counts()
         saved = _bytes(counts["bytes_before"], counts["bytes_after"])
         return {
-            "state": "draining" if engine.dispatcher.conditions.draining else "running",
+            "state": self._state(),
             "generation": engine.generation,
             "uptime_s": round(time.monotonic() - self._started_s, 3),
             "workers": {
@@ -49,12 +52,13 @@ class Report:
                 "busy": busy,
                 "min": inputs.workers_min,
                 "max": inputs.workers_max,
+                "overridden": engine.dispatcher.conditions.overridden,
             },
             "backlog": {
-                "jobs": inputs.backlog_jobs,
+                "jobs": engine.jobs.backlog.jobs + engine.fleet.running_jobs(),
                 "bytes": engine.jobs.backlog.bytes,
-                "cpu_s": round(inputs.backlog_cpu_s, 3),
-                "eta_s": round(inputs.backlog_cpu_s / running, 3),
+                "cpu_s": round(cpu_s, 3),
+                "eta_s": None if self._state() == "paused" else round(cpu_s / running, 3),
                 "settling": len(engine.intake.settler.candidates),
             },
             "counts": done,
@@ -84,6 +88,7 @@ class Report:
                 "state": engine.dispatcher.conditions.state,
                 "last": {"from": last.before, "to": last.after, "reason": last.reason} if last else None,
             },
+            "machine": self._machine(),
             "store": {"trouble": self._store_trouble()},
             "undo": {
                 "files": engine.jobs.undo.files,
@@ -93,6 +98,35 @@ class Report:
             "folders": self._folders.shown(),
             "breakers": self._breakers(),
         }
+
+    def _state(self) -> str:
+        conditions = self._engine.dispatcher.conditions
+        return "draining" if conditions.draining else "paused" if conditions.paused else "running"
+
+    def _machine(self) -> dict[str, Any]:
+        """The last reading of the sensors; None is unknown. `unknown` names what could not be read."""
+        sensed = self._engine.dispatcher.conditions.sensed
+        figures = {
+            "cpus": sensed.cpus,
+            "others_cpus": sensed.others_cpus,
+            "available_bytes": sensed.available_bytes,
+            "limit_bytes": sensed.limit_bytes,
+            "memory_some_rate": sensed.psi_some_rate,
+            "memory_some_avg10": sensed.psi_some_avg10,
+        }
+        return figures | {"unknown": sorted(name for name, value in figures.items() if value is None)}
+
+    def scale_range(self) -> dict[str, Any]:
+        """How many workers there may be, and whether an operator said so."""
+        steering, conditions = self._engine.steering, self._engine.dispatcher.conditions
+        least, most = steering.configured
+        now = {"min": steering.in_force.least, "max": steering.in_force.most, "overridden": conditions.overridden}
+        return now | {"configured": {"min": least, "max": most}}
+
+    def pause(self) -> dict[str, Any]:
+        """Whether jobs are given out, and how many there are."""
+        engine = self._engine
+        return {"state": self._state(), "running": engine.fleet.running_jobs(), "queued": engine.jobs.backlog.jobs}
 
     def _counts(self) -> dict[str, int]:
         engine = self._engine
@@ -124,27 +158,29 @@ class Report:
         ]
 
     def workers(self) -> list[dict[str, Any]]:
-        now_s = time.monotonic()
-        return [
-            {
-                "worker": worker.id,
-                "pid": worker.pid,
-                "state": worker.state,
-                "job": worker.tasks[0].ref.full if worker.tasks else None,
-                "queued": max(0, len(worker.tasks) - 1),
-                "cpu_s": round(worker.cpu_s, 3),
-                "rss_bytes": worker.rss_bytes,
-                "peak_bytes": worker.peak_bytes,
-                "reserved_bytes": worker.reserved_bytes,
-                "jobs_done": worker.jobs_done,
-                "bytes_in": worker.bytes_in,
-                "bytes_out": worker.bytes_out,
-                "age_s": round(now_s - worker.started_s, 3),
-                "folder": worker.domain.root,
-                "uid": worker.domain.uid,
-            }
-            for worker in self._engine.fleet.workers.values()
-        ]
+        return [self._worker(worker, time.monotonic()) for worker in self._engine.fleet.workers.values()]
+
+    def _worker(self, worker: Worker, now_s: float) -> dict[str, Any]:
+        gauge = self._engine.gauges.of(worker.id)
+        share = gauge.cpu_share if worker.tasks else 0.0  # idle ones are not read: the last share is of their last job
+        return {
+            "worker": worker.id,
+            "pid": worker.pid,
+            "state": worker.state,
+            "job": worker.tasks[0].ref.full if worker.tasks else None,
+            "queued": max(0, len(worker.tasks) - 1),
+            "cpu_s": round(max(worker.cpu_s, gauge.cpu_s or 0.0), 3),
+            "cpu_share": None if share is None else round(share, 3),
+            "rss_bytes": worker.rss_bytes,
+            "peak_bytes": max(worker.peak_bytes, gauge.peak_bytes),
+            "reserved_bytes": worker.reserved_bytes,
+            "jobs_done": worker.jobs_done,
+            "bytes_in": worker.bytes_in,
+            "bytes_out": worker.bytes_out,
+            "age_s": round(now_s - worker.started_s, 3),
+            "folder": worker.domain.root,
+            "uid": worker.domain.uid,
+        }
 
     def qshape(self) -> dict[str, Any]:
         engine = self._engine
@@ -168,7 +204,8 @@ class Report:
         inputs = engine.dispatcher.inputs()
         troubled = [show_path(root) for root in self._folders.troubles()]
         busy = sum(1 for worker in engine.fleet.workers.values() if worker.tasks)
-        text = f"watching {len(self._folders.roots()) - len(troubled)} folders, {inputs.backlog_jobs} jobs, "
+        text = "paused, " if engine.dispatcher.conditions.paused else ""
+        text += f"watching {len(self._folders.roots()) - len(troubled)} folders, {inputs.backlog_jobs} jobs, "
         text += f"{busy} of {inputs.workers} workers busy, {engine.story.counts[JobState.DONE]} done"
         return f"NOT watching {', '.join(troubled)}; {text}" if troubled else text
 

@@ -197,6 +197,7 @@ class Service:
             post=post,
             reload=self.reload,
             store_trouble=lambda: self._turns.store_trouble,
+            cpus=lambda: self._sensors.limits().cpus,
         )
         self._backend.report.senses = lambda: self._vigil.senses
 

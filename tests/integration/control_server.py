@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from imgoptd.adapters.control import Control, NotSeen, NotWatched
+from imgoptd.adapters.control import Control
+from imgoptd.adapters.control_errors import ControlError, NotSeen, NotWatched
 
 STATUS = {
     "state": "running",
@@ -34,6 +35,8 @@ class Known:
         self.waiting, self.wait_cancelled = threading.Event(), threading.Event()
         self.reload_began, self.reload_ended, self.hold_reload = (threading.Event() for _ in range(3))
         self.hold_reload.set()
+        self.asked_range: tuple[int, int] | None = None
+        self.paused = False
         self.restore_asked: tuple[float | None, list[bytes], bool] | None = None
         self.reload_answer: dict[str, Any] = {"ok": True, "changes": ["watch /srv/a: priority 5 -> 3"], "error": ""}
 
@@ -70,6 +73,37 @@ class Known:
     def qshape(self) -> dict[str, Any]:
         row = {"path": self.root + b"/\xff", "ages": [2, 0, 1], "states": {"queued": 3}, "oldest_s": 4000.0}
         return {"ages_s": [60.0, 3600.0], "folders": [row]}
+
+    async def jobs(self, state: str | None, limit: int) -> dict[str, Any]:
+        job = {"path": self.root + b"/a\xff.jpg", "state": state or "queued", "fresh": True, "bytes": 1 << 20}
+        return {"jobs": [job][:limit], "shown": 1, "total": 7, "counts": {"queued": 7, "held": 0}}
+
+    def scale_range(self) -> dict[str, Any]:
+        least, most = self.asked_range or (0, 2)
+        overridden = self.asked_range is not None
+        return {"min": least, "max": most, "overridden": overridden, "configured": {"min": 0, "max": 2}}
+
+    async def scale(self, least: int | None, most: int | None) -> dict[str, Any]:
+        now = self.scale_range()
+        wanted = now["min"] if least is None else least, now["max"] if most is None else most
+        if wanted[0] > wanted[1]:
+            raise ControlError(f"{wanted[0]} workers at least and {wanted[1]} at most is no range", "give both")
+        self.asked_range = wanted
+        return self.scale_range()
+
+    async def scale_auto(self) -> dict[str, Any]:
+        self.asked_range = None
+        return self.scale_range()
+
+    async def pause(self) -> dict[str, Any]:
+        return self._paused(True)
+
+    async def resume(self) -> dict[str, Any]:
+        return self._paused(False)
+
+    def _paused(self, paused: bool) -> dict[str, Any]:
+        changed, self.paused = self.paused is not paused, paused
+        return {"state": "paused" if paused else "running", "changed": changed, "running": 1, "queued": 7}
 
     async def retry(self, paths: Sequence[bytes] | None) -> dict[str, Any]:
         files = [{"path": path, "queued": self._name(path) != b"busy"} for path in paths or ()]

@@ -70,8 +70,13 @@ def test_workers_are_rows_in_columns() -> None:
             "pid": 4711,
             "state": "busy",
             "cpu_s": 2.5,
+            "cpu_share": 0.984,
             "rss_bytes": 90 << 20,
+            "peak_bytes": 120 << 20,
+            "reserved_bytes": 100 << 20,
             "jobs_done": 12,
+            "bytes_in": 9 << 20,
+            "bytes_out": 8 << 20,
             "age_s": 75,
             "job": "/srv/a\udcff.jpg",
         },
@@ -79,9 +84,10 @@ def test_workers_are_rows_in_columns() -> None:
     ]
 
     assert workers_table(workers) == [
-        "WORKER  PID   STATE     CPU    MEMORY    JOBS  AGE         JOB",
-        r"1       4711  busy      2.5 s  90.0 MiB  12    1 min 15 s  /srv/a\xff.jpg",
-        "12      ?     starting  ?      ?         ?     ?           -",
+        "WORKER  PID   STATE     CPU    NOW   MEMORY    PEAK     RESERVED  JOBS  IN        OUT       AGE         JOB",
+        "1       4711  busy      2.5 s  98 %  90.0 MiB  120 MiB  100 MiB   12    9.00 MiB  8.00 MiB  1 min 15 s"
+        r"  /srv/a\xff.jpg",
+        "12      ?     starting  ?      ?     ?         ?        ?         ?     ?         ?         ?           -",
     ]
 
 

@@ -1,0 +1,42 @@
+"""Events that are an operator's word on the whole daemon, or on one file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from imgoptd.core.model import FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class DrainRequested:
+    """Finish what runs, start nothing more."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleAsked:
+    """An operator wants so many workers until the next start. None: as it was. `workers_max` is never 0."""
+
+    workers_min: int | None = None
+    workers_max: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleReturned:
+    """An operator gives the range of workers back to the configuration."""
+
+
+@dataclass(frozen=True, slots=True)
+class PauseAsked:
+    """Finish what runs, give nothing more out until ResumeAsked."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResumeAsked:
+    """Give jobs out again."""
+
+
+@dataclass(frozen=True, slots=True)
+class RetryRequested:
+    """An operator wants the file done, whatever became of it before."""
+
+    ref: FileRef
