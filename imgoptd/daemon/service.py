@@ -57,12 +57,15 @@ STATUS_S = 5.0
 class Service:
     """One run of the daemon. `run` returns the exit status."""
 
-    def __init__(self, config: Config, log: Log, *, once: bool) -> None:
-        """`once`: treat what stands in the folders, then end; nothing is watched and no socket is served."""
+    def __init__(self, config: Config, log: Log, *, once: bool, engine: Engine | None = None) -> None:
+        """`once`: treat what stands in the folders, then end; nothing is watched and no socket is served.
+
+        `engine`: one that is measured, in place of a new one.
+        """
         self._config = config
         self._log = log
         self._once = once
-        self._engine = Engine()
+        self._engine = engine or Engine()
         self._sensors = Sensors()
         self._generation = 1
         self._begun = False
