@@ -60,7 +60,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--files", type=int, default=1_000_000)
     parser.add_argument("--minutes", type=float, default=3.0)
-    parser.add_argument("--pure", action="store_true", help="the engine alone")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--pure", action="store_true", help="the engine alone")
+    kind.add_argument("--flood", action="store_true", help="all files are dropped while the daemon runs")
     parser.add_argument("--scratch", help="where to make the files (default: the temporary folder)")
     chosen = parser.parse_args()
     if chosen.pure:
@@ -70,9 +72,11 @@ def main() -> int:
         filesystem(Path(scratch), chosen.files) as folder,
     ):
         began_s = time.monotonic()
-        plant(folder, chosen.files)
-        print(f"{chosen.files} files planted in {time.monotonic() - began_s:.0f} s", flush=True)
-        seen = work(folder, chosen.minutes * 60.0)
+        configure(folder)
+        if not chosen.flood:
+            plant(folder, chosen.files)
+            print(f"{chosen.files} files planted in {time.monotonic() - began_s:.0f} s", flush=True)
+        seen = work(folder, chosen.minutes * 60.0, chosen.files if chosen.flood else 0)
         return tell(folder, seen)
 
 
@@ -97,17 +101,36 @@ def filesystem(scratch: Path, files: int) -> Iterator[Path]:
         subprocess.run(["umount", "-l", folder], check=True)
 
 
-def plant(scratch: Path, files: int) -> None:
-    """The watched folder, its configuration, and a store in which every file waits since a scan found it."""
+def configure(scratch: Path) -> None:
+    """The watched folder, whose first scan is done, and its configuration."""
     watched = scratch / "watched"
     watched.mkdir()
+    store = Store.open(scratch / "state")
+    store.commit([BaselineTaken(os.fsencode(watched))])
+    store.close()
     (scratch / "imgoptd.toml").write_text(
         f'[daemon]\nstate_dir = "{scratch}/state"\ncontrol = "{scratch}/control.sock"\nlog = "text"\n'
         f'[[watch]]\npath = "{watched}"\nsettle = "100ms"\n'
     )
+
+
+def plant(scratch: Path, files: int) -> None:
+    """The files, and a store in which each waits since a scan found it."""
+    watched, records = scratch / "watched", list[SaveFile]()
+    root = os.fsencode(watched)
     store = Store.open(scratch / "state")
-    store.commit([BaselineTaken(os.fsencode(watched))])
-    root, kinds, records = os.fsencode(watched), pictures(), list[SaveFile]()
+    for name, status in write(watched, files):
+        identity = Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        records.append(SaveFile(FileRecord(FileRef(root, name.encode()), identity, JobState.QUEUED, uid=status.st_uid)))
+        if len(records) == COMMIT_ROWS:
+            store.commit(records)
+            records.clear()
+    store.commit(records)
+    store.close()
+
+
+def write(watched: Path, files: int) -> Iterator[tuple[str, os.stat_result]]:
+    kinds = pictures()
     for number in range(files):
         if number % FOLDER_FILES == 0:
             (watched / f"{number // FOLDER_FILES:04}").mkdir()
@@ -116,13 +139,7 @@ def plant(scratch: Path, files: int) -> None:
         os.write(descriptor, numbered(kinds, number))
         status = os.fstat(descriptor)
         os.close(descriptor)
-        identity = Identity(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
-        records.append(SaveFile(FileRecord(FileRef(root, name.encode()), identity, JobState.QUEUED, uid=status.st_uid)))
-        if len(records) == COMMIT_ROWS:
-            store.commit(records)
-            records.clear()
-    store.commit(records)
-    store.close()
+        yield name, status
 
 
 def pictures() -> list[bytes]:
@@ -161,8 +178,16 @@ class Ends:
         self._thread.join()
 
 
-def work(scratch: Path, duration_s: float) -> Seen:
-    """Let the daemon work for so long, and drop a file now and then."""
+def flood(watched: Path, files: int) -> None:
+    """Write them as fast as can be."""
+    began_s = time.monotonic()
+    for _ in write(watched, files):
+        pass
+    print(f"{files} files dropped in {time.monotonic() - began_s:.0f} s", flush=True)
+
+
+def work(scratch: Path, duration_s: float, flooding: int) -> Seen:
+    """Let the daemon work for so long, and drop a file now and then; so many come as a flood beside."""
     command = [sys.executable, "-m", "benchmarks.million_engine", str(scratch)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, start_new_session=True)
     ends = Ends(process)
@@ -170,7 +195,11 @@ def work(scratch: Path, duration_s: float) -> Seen:
     pss = rss = 0
     kinds = [tests.images.jpeg(tests.images.photo(240, 180, seed)) for seed in range(PICTURES)]
     began_s = sampled_s = time.monotonic()
+    writer = threading.Thread(target=flood, args=(scratch / "watched", flooding))
     try:
+        if flooding:
+            ends.ready.wait(60)
+            writer.start()
         while time.monotonic() - began_s < duration_s and process.poll() is None:
             if ends.ready.is_set():
                 name = str(len(written_s))
@@ -186,6 +215,8 @@ def work(scratch: Path, duration_s: float) -> Seen:
         process.send_signal(signal.SIGTERM)
         process.wait(60)
         ends.join()
+        if flooding:
+            writer.join()
     drops_s = [ends.at_s[name] - since_s for name, since_s in written_s.items() if name in ends.at_s]
     return Seen(drops_s, len(written_s) - len(drops_s), pss, rss, ends.done)
 

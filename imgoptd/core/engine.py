@@ -51,6 +51,7 @@ class Engine:
             e.Looked: lambda turn, event: self.intake.looked(turn, event),
             e.Recovered: lambda turn, event: self.intake.recovered(turn, event.record),
             e.Learned: lambda turn, event: self.notebook.restore(event),
+            e.TakenUp: lambda turn, event: self.jobs.overflow.taken_up(fresh=event.fresh, jobs=event.jobs),
             e.WorkerStarted: self._worker_started,
             e.WorkerExited: self.exits.worker_exited,
             e.TaskStarted: self._task_started,
@@ -115,7 +116,7 @@ class Engine:
         return min((time for time in times if time is not None), default=None)
 
     def unfinished(self) -> int:
-        """Files that something is still to be done for, held and deferred ones not counted."""
+        """Files in memory that something is still to be done for, held and deferred ones not counted."""
         waiting = self.deferred() + len(self.jobs.held)
         return len(self.jobs.by_ref) + len(self.intake.settler.candidates) - waiting
 
@@ -128,7 +129,7 @@ class Engine:
     def at_rest(self) -> bool:
         """Nothing is being looked at, scanned, worked on or replaced."""
         suspected = self.jobs.places.breakers.suspected()
-        return not self.intake.baselines.scanning and not suspected and self.unfinished() == 0
+        return not self.intake.baselines.scanning and not suspected and self.unfinished() + self.jobs.overflow.jobs == 0
 
     def drained(self) -> bool:
         """Draining, and nothing runs or is being put in place any more."""

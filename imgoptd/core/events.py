@@ -142,6 +142,14 @@ class Learned:
 
 
 @dataclass(frozen=True, slots=True)
+class TakenUp:
+    """All jobs of that class that wait in the store were told as Recovered. `jobs`: how many waited when it began."""
+
+    fresh: bool
+    jobs: int
+
+
+@dataclass(frozen=True, slots=True)
 class WorkerStarted:
     worker: int
     pid: int
@@ -351,6 +359,7 @@ Event = (
     | Looked
     | Recovered
     | Learned
+    | TakenUp
     | WorkerStarted
     | WorkerExited
     | TaskStarted

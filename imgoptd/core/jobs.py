@@ -31,6 +31,7 @@ from imgoptd.core.model import (
     Receipt,
     Verdict,
 )
+from imgoptd.core.overflow import Overflow
 from imgoptd.core.places import Places
 from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.story import Story
@@ -49,6 +50,7 @@ class Jobs:
     def __init__(self, story: Story, attend: Attend, suspect: Suspect, predict: Predict = predict) -> None:
         self.by_ref: dict[FileRef, Job] = {}
         self.backlog = Backlog()
+        self.overflow = Overflow()
         self.copies = mirroring.Copies()
         self.estimator = Estimator(predict)
         self.undo = UndoRoom()
@@ -90,7 +92,14 @@ class Jobs:
             job.record = replace(stored, facts=None, sha256="", bytes_before=record.bytes_before)
         else:
             job.record = self._story.move(turn, record, JobState.QUEUED, text=text)
-        self.backlog.add(job)
+        if self.overflow.takes(fresh=record.fresh, in_memory=self._in_memory()):
+            self._forget(job)
+        else:
+            self.backlog.add(job)
+
+    def _in_memory(self) -> int:
+        """Jobs that wait for nothing but their turn, or have it."""
+        return len(self.by_ref) - len(self.deferred) - len(self.held) - self.backlog.jobs_kept_back
 
     def defer_unopened(
         self,

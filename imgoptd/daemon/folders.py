@@ -50,11 +50,13 @@ class Folders:
         log: Log,
         watcher: Watcher | None,
         has_room: Callable[[], bool],
+        hears_more: Callable[[], bool] = lambda: True,
         patient: bool = True,
         unfinished: Unfinished,
         outputs: Outputs,
     ) -> None:
         """`watcher` is None where the folders are only scanned. `has_room`: may a scan bring in more candidates now?
+        `hears_more`: may the watcher?
 
         Not `patient`: what failed before, and what stood there before, is treated as new (`--once`).
         """
@@ -63,6 +65,8 @@ class Folders:
         self._store = store
         self._log = log
         self._watcher = watcher
+        self._hears_more = hears_more
+        self._unheard = False
         self._roots: dict[bytes, Watched] = {}
         self.outputs = outputs
         self._unfinished = unfinished
@@ -200,8 +204,11 @@ class Folders:
             await self._arm(known, first=False, why=trouble.sentence if trouble else "")
 
     def hear(self) -> None:
-        """Take in what the watcher has heard."""
+        """Take in what the watcher has heard, or leave it there until there is room: its box is bounded, too."""
         if self._watcher is None:
+            return
+        self._unheard = not self._hears_more()
+        if self._unheard:
             return
         batch = self._watcher.drain()
         for ref, kind in batch.hints:
@@ -216,6 +223,11 @@ class Folders:
                 self._scans.below(known, desync.path, HintKind.ARRIVED)
             else:
                 self._scans.desynced(known, desync.why)
+
+    def turned(self) -> None:
+        """A turn is over: is there room for what was left unheard?"""
+        if self._unheard:
+            self.hear()
 
     async def _arm(self, known: Watched, *, first: bool, why: str = "") -> None:
         """Hold, watch, recover, scan: in this order, so that nothing falls between."""

@@ -22,13 +22,15 @@ async def take_up(
     post: Callable[[e.Event], None],
     has_room: Callable[[], bool],
     roots: Collection[bytes] | None = None,
+    classes: Collection[bool] = (True, False),
 ) -> None:
     """Post every unfinished file, or those of some folders, fresh drops first. Raises StoreDamaged; end it by
     cancelling.
 
-    What the engine has got hold of meanwhile by a scan may be among them: it knows what it knows.
+    `classes`: only fresh drops, or only others. What the engine has got hold of meanwhile by a scan may be among them:
+    it knows what it knows.
     """
-    for fresh in (True, False):
+    for fresh in classes:
         after = 0
         while page := await patiently(partial(store.unfinished_after, after, PAGE_FILES, fresh=fresh), log):
             after = page[-1][0]

@@ -16,6 +16,8 @@ from imgoptd.core.events import Event
 
 TURN_EVENTS = 2000
 """Events taken in one turn: more would keep actions waiting."""
+TURN_S, TURN_EVENTS_LEAST = 0.003, 32
+"""No further ones once the turn has taken so long, if it took that many: others need the loop, too."""
 STORE_RETRY_S = 1.0
 STORE_RETRY_MOST_S = 8.0
 """Well below the WatchdogSec of the unit (30 s)."""
@@ -76,7 +78,9 @@ class Loop:
     async def turn(self) -> None:
         now_s = time.monotonic()
         commands: list[c.Command] = []
-        for _ in range(min(len(self._inbox), TURN_EVENTS)):
+        for number in range(min(len(self._inbox), TURN_EVENTS)):
+            if number >= TURN_EVENTS_LEAST and time.monotonic() - now_s > TURN_S:
+                break
             commands.extend(self.engine.handle(self._inbox.popleft(), now_s))
         commands.extend(self.engine.end_turn(now_s))
         records: list[c.Record] = []

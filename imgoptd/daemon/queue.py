@@ -47,7 +47,7 @@ class Queue:
         withheld = sum(len(refs) for root, refs in engine.intake.withheld.items() if jobs.places.lost.get(root))
         return {
             "active": len(jobs.by_ref) - resting,
-            "queued": jobs.backlog.jobs,
+            "queued": jobs.backlog.jobs + jobs.overflow.jobs,
             "held": len(jobs.held),
             "deferred": len(jobs.deferred) + jobs.backlog.jobs_kept_back + withheld,
             "settling": len(engine.intake.settler.candidates) - withheld,

@@ -55,10 +55,11 @@ class Report:
                 "overridden": engine.dispatcher.conditions.overridden,
             },
             "backlog": {
-                "jobs": engine.jobs.backlog.jobs + engine.fleet.running_jobs(),
+                "jobs": engine.jobs.backlog.jobs + engine.fleet.running_jobs() + engine.jobs.overflow.jobs,
                 "bytes": engine.jobs.backlog.bytes,
                 "cpu_s": round(cpu_s, 3),
                 "eta_s": None if self._state() == "paused" else round(cpu_s / running, 3),
+                "in_store": engine.jobs.overflow.jobs,
                 "settling": len(engine.intake.settler.candidates),
             },
             "counts": done,

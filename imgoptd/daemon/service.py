@@ -34,6 +34,7 @@ from imgoptd.daemon.folders import Folders
 from imgoptd.daemon.leftovers import take_up
 from imgoptd.daemon.loop import Loop
 from imgoptd.daemon.outputs import Outputs
+from imgoptd.daemon.overflowing import Overflowing
 from imgoptd.daemon.patience import ask_for_time
 from imgoptd.daemon.policy import configured
 from imgoptd.daemon.stopping import Stopping
@@ -76,7 +77,7 @@ class Service:
         self._edge = ThreadPoolExecutor(EDGE_THREADS, thread_name_prefix="edge")
         self._watcher: Watcher | None = None
         self._stopping: Stopping | None = None
-        self._company: list[asyncio.Task[None]] = []
+        self._company: set[asyncio.Task[None]] = set()
         """What is done beside the turns."""
         self._at_last = ExitStack()
         """What must wait until no thread is at work any more: descriptors are closed then."""
@@ -153,9 +154,12 @@ class Service:
             return 0
         return exit_status_once(self._engine, begun=self._begun, troubled=bool(self._folders.troubles()))
 
-    def _accompany(self, work: Coroutine[Any, Any, None]) -> None:
+    def _accompany(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Do it beside the turns, no longer than they are made."""
-        self._company.append(self._tasks.create_task(work))
+        task = self._tasks.create_task(work)
+        self._company.add(task)
+        task.add_done_callback(self._company.discard)
+        return task
 
     def _wake_from(self, loop: asyncio.AbstractEventLoop) -> Callable[[], None]:
         """What the watcher's threads call when they have heard something."""
@@ -177,6 +181,7 @@ class Service:
             log=self._log,
             watcher=self._watcher,
             has_room=self._has_room,
+            hears_more=lambda: len(self._engine.intake.settler.candidates) + self._turns.waiting < CANDIDATES_MOST,
             patient=not self._once,
             unfinished=self._unfinished,
             outputs=outputs,
@@ -192,6 +197,10 @@ class Service:
         )  # fmt: skip
         self._at_last.callback(self._supervisor.close)
         self._at_last.callback(self._sensors.close)
+        self._overflowing = Overflowing(
+            self._engine.jobs.overflow, store, self._log,
+            post=post, has_room=self._has_room, accompany=self._accompany,
+        )  # fmt: skip
         self._backend = Backend(
             self._engine,
             store,
@@ -262,6 +271,8 @@ class Service:
             self._status_s = now_s
             notify.status(self._backend.report.summary())
         self._backend.files.turned()
+        self._overflowing.turned()
+        self._folders.turned()
 
     def _store_failed(self, error: StoreError, delay_s: float) -> None:
         text = f"{error}; nothing is done until it can be written, next try in {delay_s:.0f} s"
@@ -333,7 +344,7 @@ class Service:
             notify.reloading()  # another run follows
         else:
             notify.stopping()
-        for task in self._company:
+        for task in list(self._company):
             task.cancel()
         self._vigil.close()
         await control.stop()
