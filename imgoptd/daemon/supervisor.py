@@ -16,23 +16,20 @@ from imgoptd.adapters.companions import Companions
 from imgoptd.adapters.folder_probe import probe_folder
 from imgoptd.adapters.journald import Log
 from imgoptd.adapters.listings import Listings
-from imgoptd.adapters.look import look, look_around
 from imgoptd.adapters.pool import Pool, WorkerGone
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.adapters.troubles import reason_of
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.judgement import counts_what_lies_around
-from imgoptd.core.model import Failure, FailureKind, FileKind, FileRef, KeptAt, Look
+from imgoptd.core.model import Failure, FailureKind, FileRef, KeptAt
 from imgoptd.core.text import show_path
 from imgoptd.daemon import openings
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.looking import Looking, leaves_companions
 from imgoptd.daemon.patience import patiently
 from imgoptd.daemon.undo import Undo
 from imgoptd.daemon.unfinished import Unfinished
 from imgoptd.wire.messages import OptimizeTask
-
-LOOKS_AT_ONCE = 128  # by a thread, in one go
 
 _LOST = Failure(FailureKind.TRANSIENT, "internal", "its open files were lost; please report it")
 T = TypeVar("T")
@@ -64,15 +61,23 @@ class Supervisor:
         self._log = log
         self._sense = sense
         self._spool_dir = spool_dir
-        self._listings = Listings()
-        self._companions = Companions(self._listings)
+        listings = Listings()
+        self._companions = Companions(listings)
+        self._looking = Looking(
+            post, self._in_thread, self._begin, store=store, folders=folders, log=log, listings=listings,
+            companions=self._companions, fault=self._fault,
+        )  # fmt: skip
         self._unfinished = unfinished
         self._undo = undo
         self._open: dict[FileRef, swap.OpenJob] = {}
         """The descriptors of each job from its start to its end."""
         self._running: set[asyncio.Task[None]] = set()
         self._warned_not_atomic: set[bytes] = set()
-        self.looking = 0  # looks that were asked for and are not answered yet
+
+    @property
+    def looking(self) -> int:
+        """Looks that were asked for and are not answered yet."""
+        return self._looking.asked
 
     def perform(self, actions: Sequence[c.Action]) -> None:
         """Start everything; nothing here waits."""
@@ -110,9 +115,7 @@ class Supervisor:
                     self._sense()
                 case c.Announce():
                     self._log.emit(action)
-        self.looking += len(looks)
-        for start in range(0, len(looks), LOOKS_AT_ONCE):
-            self._begin(self._look(looks[start : start + LOOKS_AT_ONCE]))
+        self._looking.at(looks)
         for worker, batch in probes.items():
             self._begin(self._send_probes(worker, batch))
 
@@ -134,43 +137,7 @@ class Supervisor:
     async def _in_thread(self, call: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._edge, call)
 
-    # ---- looking ----------------------------------------------------------------------------------------------------
-
-    async def _look(self, commands: Sequence[c.LookAt]) -> None:
-        refs = [command.ref for command in commands]
-        unsettled = await self._folders.finish(refs)
-        looks = await self._in_thread(lambda: [self._look_at(one, unsettled.get(one.ref)) for one in commands])
-        known = await patiently(lambda: self._store.files(refs), self._log)
-        asked = [
-            number
-            for number, (ref, record) in enumerate(zip(refs, known, strict=True))
-            if self._leaves_companions(ref.root) and counts_what_lies_around(looks[number], record)
-        ]
-        if asked:
-            around = await self._in_thread(lambda: [self._look_around(refs[one], looks[one]) for one in asked])
-            for number, seen in zip(asked, around, strict=True):
-                looks[number] = seen
-        outputs = await patiently(lambda: self._store.outputs([(one.ref, one.output) for one in commands]), self._log)
-        self.looking -= len(commands)
-        for ref, seen, record, output in zip(refs, looks, known, outputs, strict=True):
-            self._post(e.Looked(ref, seen, record, output))
-
-    def _look_at(self, command: c.LookAt, unsettled: str | None) -> Look:
-        ref = command.ref
-        if unsettled is not None:
-            # A further replace would forget the name under which the last one may have left the original.
-            return Look(FileKind.UNREADABLE, detail=f"an earlier replace is still to be put right: {unsettled}")
-        folder = self._folders.folder(ref.root)
-        if folder is None:
-            return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
-        try:
-            seen = look(folder, ref.path, ends=command.ends, listings=self._listings)
-            if seen.listed_as and self._folders.ignored(FileRef(ref.root, seen.listed_as)):
-                return Look(FileKind.GONE)
-            return seen
-        except Exception as error:  # one file's trouble, ours or the system's, must not stop the others
-            self._fault(ref, error)
-            return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
+    # ---- folders ----------------------------------------------------------------------------------------------------
 
     async def _probe_folder(self, command: c.ProbeFolder) -> None:
         place, path = command.place, command.ref.path
@@ -184,21 +151,6 @@ class Supervisor:
         dev = 0 if command.output else place.dev
         found = await self._in_thread(partial(probe_folder, folder, path, dev, command.need_bytes))
         self._post(e.FolderProbed(place, found.failure, found.shown))
-
-    def _look_around(self, ref: FileRef, seen: Look) -> Look:
-        folder = self._folders.folder(ref.root)
-        if folder is None:
-            return Look(FileKind.UNREADABLE, detail="its watched folder is out of reach")
-        try:
-            return look_around(seen, lambda: self._companions.leave(folder, ref.path))
-        except Exception as error:
-            self._fault(ref, error)
-            return Look(FileKind.UNREADABLE, detail=f"{type(error).__name__}: {error}")
-
-    def _leaves_companions(self, root: bytes) -> bool:
-        return any(
-            watch.path == root and watch.companions == "leave" and not watch.output for watch in self._folders.roots()
-        )
 
     # ---- handing over -----------------------------------------------------------------------------------------------
 
@@ -285,7 +237,7 @@ class Supervisor:
 
     def _refuse_companion(self, ref: FileRef) -> None:
         """Raise Refused if the file is to be left alone for the sake of others around it; and OSError."""
-        if self._leaves_companions(ref.root):
+        if leaves_companions(self._folders, ref.root):
             leave = self._companions.leave(self._folders.held(ref.root), ref.path)
             if leave is not None:
                 raise swap.Refused(leave)
