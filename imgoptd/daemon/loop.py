@@ -11,6 +11,7 @@ from typing import get_args
 from imgoptd.adapters.store import StoreDamaged, StoreError
 from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core import commands as c
+from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.events import Event
 
@@ -23,6 +24,15 @@ STORE_RETRY_MOST_S = 8.0
 """Well below the WatchdogSec of the unit (30 s)."""
 
 _RECORDS = get_args(c.Record)
+_URGENT = (
+    *(e.WorkerStarted, e.WorkerExited, e.TaskStarted, e.Recognised, e.TaskRefused, e.Probed, e.Finished),
+    *(e.Prepared, e.Exchanged, e.Standing, e.ReplaceFailed, e.Sensed, e.DrainRequested),
+    *(e.PauseAsked, e.ResumeAsked, e.ScaleAsked, e.ScaleReturned),
+)
+"""What work under way and operators wait for; it goes before hints and looks, of which there may be thousands.
+
+A hint or a look may come at any time, so that it may as well come later. Each kind of these keeps its order.
+"""
 
 
 class Loop:
@@ -47,6 +57,7 @@ class Loop:
         self._after_turn = after_turn
         self._store_failed = store_failed
         self._give_up_s = give_up_s
+        self._urgent: deque[Event] = deque()
         self._inbox: deque[Event] = deque()
         self._wake = asyncio.Event()
         self.stopped = False
@@ -54,13 +65,13 @@ class Loop:
         """Why the store cannot be written just now."""
 
     def post(self, event: Event) -> None:
-        self._inbox.append(event)
+        (self._urgent if isinstance(event, _URGENT) else self._inbox).append(event)
         self._wake.set()
 
     @property
     def waiting(self) -> int:
         """Events that no turn has taken yet."""
-        return len(self._inbox)
+        return len(self._urgent) + len(self._inbox)
 
     def stop(self) -> None:
         """Leave after the turn under way, whatever is still to do."""
@@ -78,10 +89,10 @@ class Loop:
     async def turn(self) -> None:
         now_s = time.monotonic()
         commands: list[c.Command] = []
-        for number in range(min(len(self._inbox), TURN_EVENTS)):
+        for number in range(min(self.waiting, TURN_EVENTS)):
             if number >= TURN_EVENTS_LEAST and time.monotonic() - now_s > TURN_S:
                 break
-            commands.extend(self.engine.handle(self._inbox.popleft(), now_s))
+            commands.extend(self.engine.handle((self._urgent or self._inbox).popleft(), now_s))
         commands.extend(self.engine.end_turn(now_s))
         records: list[c.Record] = []
         actions: list[c.Action] = []
@@ -118,7 +129,7 @@ class Loop:
             delay_s = min(STORE_RETRY_MOST_S, delay_s * 2)
 
     async def _wait(self, at_least_every_s: float | None) -> None:
-        if self._inbox or self.stopped:
+        if self.waiting or self.stopped:
             # Let sockets and threads have their say between two turns.
             await asyncio.sleep(0)
             return

@@ -174,3 +174,31 @@ def test_a_turn_is_made_again_and_again_although_nothing_happens(
         await store.close()
 
     asyncio.run(test())
+
+
+def test_work_under_way_waits_for_none_of_many_hints(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        store = await StoreThread.open(tmp_path)
+        bench = Bench(store, monkeypatch)
+        heard: list[str] = []
+        handle = bench.loop.engine.handle
+
+        def hear(event: e.Event, now_s: float) -> list[c.Command]:
+            heard.append(type(event).__name__)
+            return handle(event, now_s)
+
+        monkeypatch.setattr(bench.loop.engine, "handle", hear)
+        bench.loop.post(e.Configured(1, (FolderPolicy(ROOT, 0.0),), 0, 1, 60.0))
+        for number in range(10_000):
+            bench.loop.post(e.Hinted(FileRef(ROOT, b"%d.jpg" % number), HintKind.CLOSED))
+        await bench.loop.turn()
+        before = len(heard)
+        assert 32 <= before < 10_001, "a turn takes some events, and not all of very many"
+        bench.loop.post(e.WorkerStarted(1, 4711, None))
+        bench.loop.post(e.PauseAsked())
+        await bench.loop.turn()
+        assert heard[before : before + 2] == ["WorkerStarted", "PauseAsked"]
+        assert bench.loop.waiting == 10_003 - len(heard)
+        await store.close()
+
+    asyncio.run(test())
