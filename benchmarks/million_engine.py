@@ -171,6 +171,7 @@ def identity(ref: FileRef) -> Identity:
 def pure(files: int, duration_s: float) -> int:
     """Print what turns take with so many jobs in the backlog; 0 if it is as asked for."""
     alone = Alone()
+    alone.engine.jobs.overflow.most = {False: files, True: files}  # all in memory: that is what is measured
     folder = FolderPolicy(ROOT, settle_s=SETTLE_S)
     alone.events = [
         e.Sensed(64 * GIB, 64 * GIB, cpus=16, others_cpus=0.0),
@@ -182,7 +183,7 @@ def pure(files: int, duration_s: float) -> int:
     names = (FileRef(ROOT, b"%04d/%07d.jpg" % (number // 1000, number)) for number in range(files))
     while piece := list(islice(names, LOAD_EVENTS)):
         alone.events += [e.Recovered(FileRecord(ref, identity(ref), JobState.QUEUED, uid=1000)) for ref in piece]
-        while alone.events:
+        while alone.events or alone.engine.intake.settler.candidates:
             alone.turn(time.perf_counter())
             time.sleep(SETTLE_S)
     queued = alone.engine.jobs.backlog.jobs
@@ -206,7 +207,8 @@ def _work(alone: Alone, duration_s: float) -> int:
     tell_turns("wall", alone.engine.turns)
     p99_s = tell_turns("CPU", alone.engine.cpu_turns)
     waited = alone.waited_turns
-    print(f"turns from a drop to its job: p50 {statistics.median(waited):.0f}, p99 {percentile(waited, 0.99):.0f}")
+    if waited:
+        print(f"turns from a drop to its job: p50 {statistics.median(waited):.0f}, p99 {percentile(waited, 0.99):.0f}")
     return 0 if p99_s <= 0.005 else 1
 
 

@@ -26,7 +26,7 @@ STORE_RETRY_MOST_S = 8.0
 _RECORDS = get_args(c.Record)
 _URGENT = (
     *(e.WorkerStarted, e.WorkerExited, e.TaskStarted, e.Recognised, e.TaskRefused, e.Probed, e.Finished),
-    *(e.Prepared, e.Exchanged, e.Standing, e.ReplaceFailed, e.Sensed, e.DrainRequested),
+    *(e.Prepared, e.Exchanged, e.Standing, e.ReplaceFailed, e.Sensed, e.Alerted, e.DrainRequested),
     *(e.PauseAsked, e.ResumeAsked, e.ScaleAsked, e.ScaleReturned),
 )
 """What work under way and operators wait for; it goes before hints and looks, of which there may be thousands.
