@@ -1,1 +1,1 @@
-"""The supervisor on simulated machines, against pools that work by other rules. `python -m benchmarks.scaling --help`."""
+"""The supervisor on simulated machines, beside pools that work by other rules: `python -m benchmarks.scaling`."""

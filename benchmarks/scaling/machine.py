@@ -8,17 +8,17 @@ tenth; 2 % is on the safe side. The rest is shared equally by busy workers, none
 
 Memory. A job's grows from 0 to `peak_bytes` over the first quarter of its CPU time and stays to its end: images are
 decoded, then their pixels are worked on. An idle worker holds IDLE_BYTES, whoever starts the workers SUPERVISOR_BYTES.
-Neighbours approach what they will hold at 1 GiB/s, since a process touches fresh memory no faster (page faults: 0.25 s a
-GiB at best, zeroing included). A limit is raised at once, and lowered at 1 GiB/s as far as it is free, as
-memory.limit_in_bytes is (a lower one is refused). When all use exceeds the limit the kernel kills the worker of ours
-that holds most, again until it fits; its work is lost.
+Neighbours approach what they will hold at 1 GiB/s, the order of what a process that touches fresh pages can do. A limit
+is raised at once, and lowered at 1 GiB/s as far as it is free, as memory.limit_in_bytes is (a lower one is refused).
+When all use exceeds the limit the kernel kills the worker of ours that holds most, again until it fits; its work is
+lost.
 
 Pressure. `some` of PSI is taken to rise from 0 at a use of 97 % of the limit to 1 at 100 %, as reclaim finds less and
 less. Nobody is slowed down by it.
 
-Processes. A worker idles START_S after it is started (12 ms were measured of a fork server with loaded codecs). A job is
-in its worker's hands HANDING_S after it was given out; who gives it, waits for that. A probe of the file is a part of
-`cpu_s`: pools that do not probe pay the same.
+Processes. A worker idles START_S after it is started (12 ms were measured of a fork server with loaded codecs). A job
+is in its worker's hands HANDING_S after it was given out. A probe of the file is a part of `cpu_s`: pools that do not
+probe pay the same.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ class Machine:
         self._slope = 0.0
         """Of all jobs that grow, in bytes per CPU second of each."""
         self._offset = 0.0
-        """What they hold: slope × clock − offset."""
+        """What they hold: slope * clock - offset."""
         self._growing = 0
 
     # ---- what one sees ----------------------------------------------------------------------------------------------

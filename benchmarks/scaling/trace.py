@@ -139,7 +139,8 @@ def parse(lines: Iterable[str], name: str) -> Trace:
 def lines(trace: Trace) -> Iterable[str]:
     """As `parse` reads it, each with its newline."""
     # The machine's lines first: the order of one moment tells nothing but that of its jobs.
-    for one in sorted([*trace.changes, *trace.jobs], key=lambda one: one.at_s):
+    both: list[TraceJob | Change] = [*trace.changes, *trace.jobs]
+    for one in sorted(both, key=lambda one: one.at_s):
         yield json.dumps(_as_line(one)) + "\n"
 
 
@@ -222,3 +223,31 @@ def _text(found: Mapping[str, object], key: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int):
         raise TraceError(f"{key} = {json.dumps(value)}; it is a text")
     return str(value)
+
+
+class Coming:
+    """What of a trace is still to come."""
+
+    def __init__(self, trace: Trace) -> None:
+        self._trace = trace
+        self._next_job = 0
+        self._next_change = 1  # the first is what the machine is at the start
+
+    def next_s(self) -> float:
+        """Infinity: nothing."""
+        jobs, changes = self._trace.jobs, self._trace.changes
+        job_s = jobs[self._next_job].at_s if self._next_job < len(jobs) else math.inf
+        return min(job_s, changes[self._next_change].at_s if self._next_change < len(changes) else math.inf)
+
+    def jobs(self, now_s: float) -> tuple[TraceJob, ...]:
+        """Those that arrive by now."""
+        first, jobs = self._next_job, self._trace.jobs
+        while self._next_job < len(jobs) and jobs[self._next_job].at_s <= now_s:
+            self._next_job += 1
+        return jobs[first : self._next_job]
+
+    def changes(self, now_s: float) -> tuple[Change, ...]:
+        first, changes = self._next_change, self._trace.changes
+        while self._next_change < len(changes) and changes[self._next_change].at_s <= now_s:
+            self._next_change += 1
+        return changes[first : self._next_change]
