@@ -51,6 +51,9 @@ MOST_TURNS = 10_000
 """At one moment; more is an endless loop of questions and answers."""
 MEMORY = Failure(FailureKind.EXHAUSTED, "memory", "the memory given was not enough")
 
+READING = "= "
+"""How a line begins that tells of a reading; the fleet's state and a comma follow."""
+
 Told = Callable[[float, str], None]
 """Takes the time and a line of what the engine said or the machine was."""
 
@@ -113,7 +116,11 @@ class SupervisedRun:
             self._arrive(coming.jobs(now_s))
             if self._inbox or now_s >= due_s:
                 self._turns()
-        return self._ledger.score(machine.totals)
+        return self.score()
+
+    def score(self) -> Score:
+        """So far."""
+        return self._ledger.score(self._machine.totals)
 
     def _is_over(self, coming: Coming) -> bool:
         """What is held then waits for a change that the trace does not tell of."""
@@ -301,7 +308,7 @@ class SupervisedRun:
             state = self.engine.dispatcher.conditions.state
             self._told(
                 now_s,
-                f"= {state}, {len(self._workers)} workers, {busy} busy at {machine.cpu_share:.2f} CPUs; "
+                f"{READING}{state}, {len(self._workers)} workers, {busy} busy at {machine.cpu_share:.2f} CPUs; "
                 f"{machine.use / machine.limit:.1%} of {machine.limit / (1 << 20):.0f} MiB used, "
                 f"{self.engine.fleet.reserved_bytes() / (1 << 20):.0f} MiB reserved; "
                 f"{self.engine.jobs.backlog.jobs} wait",

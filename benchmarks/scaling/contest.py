@@ -1,0 +1,129 @@
+"""Runs of several policies on one trace, and what their figures say beside each other."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from benchmarks.scaling import traces
+from benchmarks.scaling.policy import Pool
+from benchmarks.scaling.pools import PoolRun
+from benchmarks.scaling.score import Score
+from benchmarks.scaling.supervised import Stalled, SupervisedRun
+from benchmarks.scaling.trace import Trace
+
+IMGOPTD = "imgoptd"
+SIGNIFICANT_S = 1e-9
+
+
+class Setting(NamedTuple):
+    """A made trace."""
+
+    name: str
+    sigma: float
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.name} (sigma {self.sigma:g}, seed {self.seed})"
+
+
+@dataclass(frozen=True, slots=True)
+class Contest:
+    jobs: int
+    impossible: int
+    """Jobs that nobody can finish."""
+    bound_s: float
+    binds: str
+    scores: dict[str, Score]
+
+    @property
+    def ours(self) -> Score:
+        return self.scores[IMGOPTD]
+
+    def over_bound(self, score: Score) -> float:
+        """Makespan over the lower bound."""
+        return (score.makespan_s or 0.0) / max(SIGNIFICANT_S, self.bound_s)
+
+    def finishes(self, score: Score) -> bool:
+        """Does everything get done that can be?"""
+        return score.unfinished <= self.impossible
+
+    def best_makespan_s(self) -> float | None:
+        """Of the others that finish; None: none does."""
+        return min((score.makespan_s for score in self._others() if score.makespan_s is not None), default=None)
+
+    def best_fresh_p99_s(self) -> float | None:
+        return min((score.fresh_p99_s for score in self._others() if score.fresh_p99_s is not None), default=None)
+
+    def _others(self) -> list[Score]:
+        return [score for name, score in self.scores.items() if name != IMGOPTD and self.finishes(score)]
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "bound_s": round(self.bound_s, 6),
+            "binds": self.binds,
+            "policies": {name: score.as_json() for name, score in self.scores.items()},
+        }
+
+
+def supervised(trace: Trace) -> Score:
+    run = SupervisedRun(trace)
+    try:
+        return run.run()
+    except Stalled as error:
+        print(f"{trace.name}: imgoptd stalled: {error}", file=sys.stderr)
+        return run.score()
+
+
+def _pooled(make: Callable[[Trace], Pool]) -> Callable[[Trace], Score]:
+    return lambda trace: PoolRun(trace, make(trace)).run()
+
+
+def policies() -> dict[str, Callable[[Trace], Score]]:
+    """How each is run, by name."""
+    return {IMGOPTD: supervised} | {name: _pooled(make) for name, make in _baselines().items()}
+
+
+def _baselines() -> dict[str, Callable[[Trace], Pool]]:
+    if importlib.util.find_spec("benchmarks.scaling.baselines") is None:
+        return {}
+    found: dict[str, Callable[[Trace], Pool]] = importlib.import_module("benchmarks.scaling.baselines").BASELINES
+    return found
+
+
+def _bound(trace: Trace) -> tuple[float, str]:
+    if importlib.util.find_spec("benchmarks.scaling.bounds") is None:
+        return trace.cpu_s / trace.most_cpus, "cpu"
+    found = importlib.import_module("benchmarks.scaling.bounds").bound(trace)
+    return found.seconds, found.binds
+
+
+def contest(trace: Trace, only: Sequence[str] = ()) -> Contest:
+    """Have each policy live through the trace; `only`: some of them. Raises KeyError for a name that is none."""
+    known = policies()
+    bound_s, binds = _bound(trace)
+    scores = {name: known[name](trace) for name in (only or known)}
+    return Contest(len(trace.jobs), len(trace.impossible()), bound_s, binds, scores)
+
+
+def _contest(asked: tuple[Setting, tuple[str, ...]]) -> tuple[Setting, Contest]:
+    (name, sigma, seed), only = asked
+    return asked[0], contest(traces.make(name, seed, sigma), only)
+
+
+def contests(
+    settings: Iterable[Setting], only: Sequence[str], processes: int, tell: Callable[[Setting, Contest], None]
+) -> dict[Setting, Contest]:
+    """All of them, in so many processes; `tell` is called as each is done."""
+    asked = [(setting, tuple(only)) for setting in settings]
+    found = {}
+    with ProcessPoolExecutor(processes) as pool:
+        for setting, one in pool.map(_contest, asked):
+            found[setting] = one
+            tell(setting, one)
+    return found
