@@ -86,7 +86,8 @@ class PoolRun:
             self.queue.extend(arrived)
             for one in happened:
                 self._take(one)
-            if happened or arrived or (wake_s is not None and wake_s <= now_s):
+            news = arrived or any(not isinstance(one, Due) for one in happened)  # it gave out itself what is due
+            if news or (wake_s is not None and wake_s <= now_s):
                 for action in self._pool.wake(now_s, self):
                     self._acted_s = now_s
                     self._perform(action)

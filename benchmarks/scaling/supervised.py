@@ -19,7 +19,7 @@ from typing import get_args
 
 from benchmarks.scaling.machine import HANDING_S, Done, Due, Happening, Machine, OomKilled, OverLimit, Up
 from benchmarks.scaling.score import Ledger, Score
-from benchmarks.scaling.trace import IDLE_BYTES, Coming, Trace, TraceJob
+from benchmarks.scaling.trace import IDLE_BYTES, MIB, Coming, Trace, TraceJob
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
@@ -243,11 +243,19 @@ class SupervisedRun:
             case OverLimit(worker, _, lost_cpu_s):
                 task = self._workers[worker].tasks[0]
                 assert isinstance(task, c.SendJob)
+                self._tell_lost("more than was reserved", what, f"{_mib(task.memory_bytes)} reserved")
                 effort = self._effort(worker, lost_cpu_s, task.memory_bytes)
                 self._finish(worker, Outcome(Verdict.FAILED, failure=MEMORY, effort=effort))
             case OomKilled(worker):
+                self._tell_lost("OOM kill", what, f"{_mib(self._machine.use)} still used")
                 del self._workers[worker]
                 self._inbox.append(e.WorkerExited(worker, -9, oom_killed=True))
+
+    def _tell_lost(self, why: str, what: OverLimit | OomKilled, more: str) -> None:
+        if self._told is not None and what.job is not None:
+            job = what.job
+            said = f"{_mib(job.peak_bytes)} needed, {_mib(job.predicted_bytes)} predicted, {more}"
+            self._told(self._machine.now_s, f"{why}: {job.id}, {what.lost_cpu_s:.2f} CPU s lost; {said}")
 
     def _effort(self, worker: int, cpu_s: float, peak_bytes: int) -> Effort:
         return Effort(cpu_s, self._machine.now_s - self._workers[worker].began_s, IDLE_BYTES + peak_bytes)
@@ -309,8 +317,8 @@ class SupervisedRun:
             self._told(
                 now_s,
                 f"{READING}{state}, {len(self._workers)} workers, {busy} busy at {machine.cpu_share:.2f} CPUs; "
-                f"{machine.use / machine.limit:.1%} of {machine.limit / (1 << 20):.0f} MiB used, "
-                f"{self.engine.fleet.reserved_bytes() / (1 << 20):.0f} MiB reserved; "
+                f"{machine.use / machine.limit:.1%} of {_mib(machine.limit)} used, "
+                f"{_mib(self.engine.fleet.reserved_bytes())} reserved; "
                 f"{self.engine.jobs.backlog.jobs} wait",
             )
 
@@ -318,3 +326,7 @@ class SupervisedRun:
 def root(folder: str) -> bytes:
     """The watched folder of that name."""
     return b"/traced/" + folder.encode(errors="surrogateescape")
+
+
+def _mib(count: float) -> str:
+    return f"{count / MIB:.0f} MiB"
