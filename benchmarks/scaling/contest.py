@@ -40,6 +40,8 @@ class Contest:
     bound_s: float
     binds: str
     scores: dict[str, Score]
+    mixed: bool = True
+    """Some jobs are fresh and some are not: else there is nothing that fresh drops could be taken ahead of."""
 
     @property
     def ours(self) -> Score:
@@ -59,6 +61,12 @@ class Contest:
 
     def best_fresh_p99_s(self) -> float | None:
         return min((score.fresh_p99_s for score in self._others() if score.fresh_p99_s is not None), default=None)
+
+    def fresh_over_best(self) -> float | None:
+        """Of our 99th percentile; None: there is nothing to compare."""
+        best_s = self.best_fresh_p99_s()
+        ours_s = self.ours.fresh_p99_s if IMGOPTD in self.scores else None
+        return ours_s / best_s if best_s and ours_s is not None else None
 
     def _others(self) -> list[Score]:
         return [score for name, score in self.scores.items() if name != IMGOPTD and self.finishes(score)]
@@ -108,7 +116,8 @@ def contest(trace: Trace, only: Sequence[str] = ()) -> Contest:
     known = policies()
     bound_s, binds = _bound(trace)
     scores = {name: known[name](trace) for name in (only or known)}
-    return Contest(len(trace.jobs), len(trace.impossible()), bound_s, binds, scores)
+    mixed = len({job.fresh for job in trace.jobs}) > 1
+    return Contest(len(trace.jobs), len(trace.impossible()), bound_s, binds, scores, mixed)
 
 
 def _contest(asked: tuple[Setting, tuple[str, ...]]) -> tuple[Setting, Contest]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from benchmarks.scaling.contest import IMGOPTD, Contest, Setting
+from benchmarks.scaling.contest import Contest, Setting
 from benchmarks.scaling.score import Score
 from benchmarks.scaling.verdict import Row, by_trace, mean
 
@@ -27,7 +27,7 @@ def terminal(contests: Mapping[Setting, Contest]) -> str:
     lines = [f"{'trace':20}{'sigma':>6}{'binds':>8}{'bound s':>9}{'fresh':>8}{'waste':>7}{'starts':>7}{'>90':>6}{head}"]
     for (name, sigma), seeds in by_trace(contests).items():
         ours = [one.ours for one in seeds]
-        fresh = mean(_fresh_ratio(one) for one in seeds)
+        fresh = mean(one.fresh_over_best() for one in seeds)
         starts = mean(1000 * one.ours.starts / max(1, one.jobs) for one in seeds) or 0.0
         lines.append(
             f"{name:20}{sigma:6g}{_binds(seeds):>8}{mean(one.bound_s for one in seeds) or 0.0:9.1f}"
@@ -59,11 +59,6 @@ def _policies(contests: Mapping[Setting, Contest]) -> list[str]:
 
 def _binds(seeds: Sequence[Contest]) -> str:
     return "/".join(name for name, _ in Counter(one.binds for one in seeds).most_common(2))
-
-
-def _fresh_ratio(one: Contest) -> float | None:
-    best_s, ours_s = one.best_fresh_p99_s(), one.ours.fresh_p99_s if IMGOPTD in one.scores else None
-    return ours_s / best_s if best_s and ours_s is not None else None
 
 
 def _cell(seeds: Sequence[Contest], policy: str) -> str:

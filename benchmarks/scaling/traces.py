@@ -104,9 +104,11 @@ def _trickle(make: Maker) -> Trace:
 
 
 def _sawtooth(make: Maker) -> Trace:
+    """Bursts, each for a little longer than the machine needs for it; a third is dropped, the rest found."""
     for tooth in range(10):
-        for _ in range(80):
-            make.photo(tooth * 20.0 + make.chance.uniform(0.0, 1.0), fresh=True)
+        for number in range(80):
+            fresh = number % 3 == 0
+            make.photo(tooth * 14.0 + make.chance.uniform(0.0, 1.0), fresh=fresh, folder="drop" if fresh else "photos")
     return make.trace(Change(0.0, 8, 8 * GIB))
 
 
@@ -128,25 +130,25 @@ def _noisy_neighbour(make: Maker) -> Trace:
 
 
 def _memory_neighbour(make: Maker) -> Trace:
-    for _ in range(500):
-        make.photo(0.0, 20.0)
-    held = [0.0, 1.0, 2.5, 4.0, 5.0, 3.0, 1.0] * 12
-    changes = [Change(8.0 * step, 8, 8 * GIB, 0.2, int(gib * GIB)) for step, gib in enumerate(held)]
+    for _ in range(400):
+        make.photo(0.0, 36.0)
+    held = [0.0, 1.5, 3.0, 4.5, 6.0, 4.0, 1.0]
+    changes = [Change(12.0 * step, 16, 8 * GIB, 0.5, int(held[step % len(held)] * GIB)) for step in range(70)]
     return make.trace(*changes)
 
 
 def _shrinking_limit(make: Maker) -> Trace:
-    for _ in range(500):
-        make.photo(0.0, 20.0)
+    for _ in range(400):
+        make.photo(0.0, 30.0)
     limits = [8.0, 6.0, 4.5, 3.5, 2.5, 2.0]
-    return make.trace(*(Change(8.0 * step, 8, int(gib * GIB)) for step, gib in enumerate(limits)))
+    return make.trace(*(Change(8.0 * step, 16, int(gib * GIB)) for step, gib in enumerate(limits)))
 
 
 def _growing_limit(make: Maker) -> Trace:
     for _ in range(400):
-        make.photo(0.0, 20.0)
-    limits = [1.5, 2.0, 3.0, 5.0, 8.0]
-    return make.trace(*(Change(10.0 * step, 8, int(gib * GIB)) for step, gib in enumerate(limits)))
+        make.photo(0.0, 24.0)
+    limits = [1.25, 1.5, 2.0, 3.0, 5.0, 8.0]
+    return make.trace(*(Change(15.0 * step, 16, int(gib * GIB)) for step, gib in enumerate(limits)))
 
 
 def _poison(make: Maker) -> Trace:
@@ -183,6 +185,15 @@ def _memory_bound(make: Maker) -> Trace:
     return make.trace(Change(0.0, 16, 4 * GIB))
 
 
+def _scans(make: Maker) -> Trace:
+    """Pages from a scanner, each long at work with much memory; now and then a photo is dropped."""
+    for _ in range(160):
+        make.add(0.0, "png", make.chance.uniform(8, 30) * MEGA)
+    for number in range(40):
+        make.photo(5.0 + 4.0 * number + make.chance.uniform(0.0, 3.0), fresh=True, folder="drop")
+    return make.trace(Change(0.0, 16, 4 * GIB))
+
+
 def _small_machine(make: Maker) -> Trace:
     for number in range(600):
         if number % 3:
@@ -193,7 +204,7 @@ def _small_machine(make: Maker) -> Trace:
 
 
 def _large_machine(make: Maker) -> Trace:
-    for _ in range(6000):
+    for _ in range(4000):
         make.photo(0.0, 16.0)
     return make.trace(Change(0.0, 128, 256 * GIB))
 
@@ -212,13 +223,13 @@ def _drops_amid_bulk(make: Maker) -> Trace:
 def _half_predicted(make: Maker) -> Trace:
     for _ in range(400):
         make.photo(0.0, 24.0, predicted_factor=0.5)
-    return make.trace(Change(0.0, 8, 4 * GIB))
+    return make.trace(Change(0.0, 16, 3 * GIB))
 
 
 def _twice_predicted(make: Maker) -> Trace:
     for _ in range(400):
         make.photo(0.0, 24.0, predicted_factor=2.0)
-    return make.trace(Change(0.0, 8, 4 * GIB))
+    return make.trace(Change(0.0, 16, 3 * GIB))
 
 
 BUILDERS: dict[str, Builder] = {
@@ -234,6 +245,7 @@ BUILDERS: dict[str, Builder] = {
     "long-tail": _long_tail,
     "many-folders": _many_folders,
     "memory-bound": _memory_bound,
+    "scans": _scans,
     "small-machine": _small_machine,
     "large-machine": _large_machine,
     "drops-amid-bulk": _drops_amid_bulk,

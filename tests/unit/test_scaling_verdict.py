@@ -56,10 +56,17 @@ def test_the_best_of_the_others_that_finish_is_what_one_is_compared_with() -> No
     }
     rows = judged(contest(others=others))
     assert rows["makespan / best baseline that finishes"].value == pytest.approx(100 / 90)
-    assert rows["p99 of fresh drops / best baseline that finishes"].value == pytest.approx(0.5)
+    assert rows["p99 of fresh drops amid bulk / best baseline"].value == pytest.approx(0.5)
     rows = judged(contest(replace(GOOD, unfinished=2), others=others, impossible=2))
     assert rows["makespan / best baseline that finishes"].value == pytest.approx(100 / 80)
     assert rows["jobs unfinished that can be done"].met
+
+
+def test_fresh_drops_that_nothing_could_wait_behind_are_judged_apart() -> None:
+    other = {"static": replace(GOOD, fresh_p99_s=1.0)}
+    rows = judged(replace(contest(others=other), mixed=False))
+    assert "p99 of fresh drops amid bulk / best baseline" not in rows
+    assert rows["the same where all are fresh drops"].value == 1.0
 
 
 def test_where_no_other_finishes_there_is_nothing_to_compare_with() -> None:
