@@ -82,7 +82,17 @@ def _suite(chosen: argparse.Namespace) -> int:
     RESULTS.mkdir(exist_ok=True)
     Path(RESULTS, "scaling.json").write_text(json.dumps(_as_json(found, rows), indent=1) + "\n")
     Path(RESULTS, "scaling.md").write_text(table.markdown(found, rows))
+    if chosen.readme:
+        _fill_in(chosen.readme, table.markdown(found, rows))
     return 0 if all(row.met for row in rows) else 1
+
+
+def _fill_in(path: Path, text: str) -> None:
+    """Raises OSError and TraceError."""
+    try:
+        path.write_text(table.put_between(path.read_text(), text))
+    except ValueError as error:
+        raise TraceError(f"{path}: {error}") from None
 
 
 def _tell(setting: Setting, one: Contest) -> None:
@@ -126,6 +136,7 @@ def _arguments(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--emit", metavar="TRACE", help="print the trace of that name and --seed, instead of running it"
     )
+    parser.add_argument("--readme", type=Path, metavar="FILE", help="put the tables into it, where its marks stand")
     parser.add_argument("--explain", action="store_true", help="what imgoptd decides over time, on one trace")
     chosen = parser.parse_args(arguments)
     for name in [*chosen.names, *([chosen.emit] if chosen.emit else [])]:

@@ -78,7 +78,11 @@ class Due(NamedTuple):
     what: object
 
 
-Happening = Up | Done | OverLimit | OomKilled | Due
+class Pressed(NamedTuple):
+    """All use rose above PRESSED_AT of the limit: somebody begins to wait for memory."""
+
+
+Happening = Up | Done | OverLimit | OomKilled | Due | Pressed
 
 
 @dataclass(slots=True, eq=False)
@@ -146,6 +150,7 @@ class Machine:
         self._offset = 0.0
         """What they hold: slope * clock - offset."""
         self._growing = 0
+        self._pressed = False
 
     # ---- what one sees ----------------------------------------------------------------------------------------------
 
@@ -270,6 +275,9 @@ class Machine:
         room, closing = self.limit - self.use, use_rate - limit_rate
         if closing > 0 and room > CLOSE_BYTES:
             next_s = min(next_s, self.now_s + room / closing)
+        room, closing = PRESSED_AT * self.limit - self.use, use_rate - PRESSED_AT * limit_rate
+        if closing > 0 and room > CLOSE_BYTES and not self._pressed:
+            next_s = min(next_s, self.now_s + room / closing)
         return max(self.now_s, next_s)
 
     def advance(self, to_s: float) -> list[Happening]:
@@ -285,6 +293,10 @@ class Machine:
                 happened.append(what)
         self._reach_ends(happened)
         self._kill(happened)
+        pressed = self.use >= PRESSED_AT * self.limit - CLOSE_BYTES
+        if pressed and not self._pressed:
+            happened.append(Pressed())
+        self._pressed = pressed
         self.totals.peak_share = max(self.totals.peak_share, self.use / self.limit)
         return happened
 

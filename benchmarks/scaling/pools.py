@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 
-from benchmarks.scaling.machine import HANDING_S, Done, Due, Happening, Machine, OomKilled, OverLimit, Up
+from benchmarks.scaling.machine import HANDING_S, Done, Due, Happening, Machine, OomKilled, OverLimit, Pressed, Up
 from benchmarks.scaling.policy import (
     Action,
     Give,
@@ -86,7 +86,7 @@ class PoolRun:
             self.queue.extend(arrived)
             for one in happened:
                 self._take(one)
-            news = arrived or any(not isinstance(one, Due) for one in happened)  # it gave out itself what is due
+            news = arrived or any(not isinstance(one, Due | Pressed) for one in happened)
             if news or (wake_s is not None and wake_s <= now_s):
                 for action in self._pool.wake(now_s, self):
                     self._acted_s = now_s
@@ -121,6 +121,8 @@ class PoolRun:
                 given = self.workers.pop(worker).job
                 if given is not None:
                     self._again(given)
+            case Pressed():
+                pass  # who minds memory asks for it
             case OverLimit():
                 raise AssertionError("pools set no limits")
 

@@ -4,7 +4,8 @@ The engine is the one that the daemon runs. What is simulated is the edge: looks
 its worker's hands HANDING_S after it was sent (tasks sent in a row are under way together, as packets in a socket are),
 a probe costs nothing there (its CPU is a part of the job's). Of what a job takes the engine is told the trace's
 predictions, in place of the daemon's table of costs, and learns from what jobs took. A job that would grow beyond its
-reservation ends with a MemoryError.
+reservation ends with a MemoryError. When somebody begins to wait for memory the sensors are read soon after, as a PSI
+trigger has it.
 
 A trace's job is complete when it arrives: `settle` is 0. It tells of no timeout, so `job_timeout` is out of reach.
 """
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import get_args
 
-from benchmarks.scaling.machine import HANDING_S, Done, Due, Happening, Machine, OomKilled, OverLimit, Up
+from benchmarks.scaling.machine import HANDING_S, Done, Due, Happening, Machine, OomKilled, OverLimit, Pressed, Up
 from benchmarks.scaling.score import Ledger, Score
 from benchmarks.scaling.trace import IDLE_BYTES, MIB, Coming, Trace, TraceJob
 from imgoptd.core import commands as c
@@ -47,6 +48,8 @@ RECORDS = get_args(c.Record)
 NEVER_S = 1e9
 READINGS_S = 1.0
 """How far back the rates of a reading reach, at least."""
+ALERT_S = 0.05
+"""From the first stall to the reading that it leads to: a PSI trigger tells of 50 ms."""
 MOST_TURNS = 10_000
 """At one moment; more is an endless loop of questions and answers."""
 MEMORY = Failure(FailureKind.EXHAUSTED, "memory", "the memory given was not enough")
@@ -236,6 +239,10 @@ class SupervisedRun:
                 self._inbox.append(e.WorkerStarted(worker, worker, IDLE_BYTES))
             case Due(c.SendProbe() | c.SendJob() as task):
                 self._hand_over(task)
+            case Pressed():
+                self._machine.after(ALERT_S, what)
+            case Due(Pressed()):
+                self._sense()
             case Done(worker, job):
                 size = max(2, job.bytes)
                 effort = self._effort(worker, job.cpu_s, job.peak_bytes)

@@ -53,6 +53,18 @@ def markdown(contests: Mapping[Setting, Contest], rows: Sequence[Row]) -> str:
     return "\n".join(lines) + "\n"
 
 
+BEGIN, END = "<!-- scaling: generated -->", "<!-- scaling: end -->"
+
+
+def put_between(text: str, table: str) -> str:
+    """The document with the table between the two marks. Raises ValueError where they do not stand."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"it has no place for the table: put {BEGIN} and {END} there")
+    return f"{before}{BEGIN}\n{table}{END}{after}"
+
+
 def _policies(contests: Mapping[Setting, Contest]) -> list[str]:
     return list(dict.fromkeys(name for one in contests.values() for name in one.scores))
 

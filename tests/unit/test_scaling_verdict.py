@@ -89,3 +89,12 @@ def test_tables_show_each_trace_and_each_demand() -> None:
     assert "| burst | 0.2 | cpu | 1.00 | 1.50 3k -1 |" in table.markdown(found, rows)
     assert "| OOM kills | 0 | 0 | met |" in table.markdown(found, rows)
     assert "met; worst burst (sigma 0.2, seed 1)" in table.verdict(rows)
+
+
+def test_the_generated_table_takes_the_place_of_the_one_between_the_marks() -> None:
+    text = f"above\n{table.BEGIN}\nold\n{table.END}\nbelow\n"
+    once = table.put_between(text, "| new |\n")
+    assert once == f"above\n{table.BEGIN}\n| new |\n{table.END}\nbelow\n"
+    assert table.put_between(once, "| new |\n") == once
+    with pytest.raises(ValueError, match="it has no place for the table"):
+        table.put_between("above\n", "| new |\n")
