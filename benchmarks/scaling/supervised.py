@@ -4,8 +4,7 @@ The engine is the one that the daemon runs. What is simulated is the edge: looks
 its worker's hands HANDING_S after it was sent (tasks sent in a row are under way together, as packets in a socket are),
 a probe costs nothing there (its CPU is a part of the job's). Of what a job takes the engine is told the trace's
 predictions, in place of the daemon's table of costs, and learns from what jobs took. A job that would grow beyond its
-reservation ends with a MemoryError. When somebody begins to wait for memory the sensors are read soon after, as a PSI
-trigger has it.
+reservation ends with a MemoryError. When somebody begins to wait for memory the engine is alerted, as by a PSI trigger.
 
 A trace's job is complete when it arrives: `settle` is 0. It tells of no timeout, so `job_timeout` is out of reach.
 """
@@ -49,7 +48,7 @@ NEVER_S = 1e9
 READINGS_S = 1.0
 """How far back the rates of a reading reach, at least."""
 ALERT_S = 0.05
-"""From the first stall to the reading that it leads to: a PSI trigger tells of 50 ms."""
+"""From the first stall to the alert: a PSI trigger tells of 50 ms."""
 MOST_TURNS = 10_000
 """At one moment; more is an endless loop of questions and answers."""
 MEMORY = Failure(FailureKind.EXHAUSTED, "memory", "the memory given was not enough")
@@ -141,7 +140,7 @@ class SupervisedRun:
             for folder, priority in sorted(priorities.items())
         )
         self._sense()
-        self._inbox.append(e.Configured(1, folders, 0, self._trace.most_cpus, NEVER_S))
+        self._inbox.append(e.Configured(1, folders, 0, 0, NEVER_S))
         self._inbox += [e.FolderFound(folder.root) for folder in folders]
 
     def _arrive(self, jobs: Iterable[TraceJob]) -> None:
@@ -212,6 +211,8 @@ class SupervisedRun:
                 self._end(worker, -9)
             case c.ProbeFolder(place):
                 self._inbox.append(e.FolderProbed(place, None))
+            case c.Recall(worker, ref):
+                self._recall(worker, ref)
             case c.Discard():
                 pass
             case _:
@@ -242,7 +243,7 @@ class SupervisedRun:
             case Pressed():
                 self._machine.after(ALERT_S, what)
             case Due(Pressed()):
-                self._sense()
+                self._inbox.append(e.Alerted("pressure"))
             case Done(worker, job):
                 size = max(2, job.bytes)
                 effort = self._effort(worker, job.cpu_s, job.peak_bytes)
@@ -257,6 +258,16 @@ class SupervisedRun:
                 self._tell_lost("OOM kill", what, f"{_mib(self._machine.use)} still used")
                 del self._workers[worker]
                 self._inbox.append(e.WorkerExited(worker, -9, oom_killed=True))
+
+    def _recall(self, number: int, ref: FileRef) -> None:
+        """What the worker has in hand and has not begun goes back; of anything else the usual answer follows."""
+        worker = self._workers.get(number)
+        if worker is None:
+            return
+        for task in list(worker.tasks)[1:]:
+            if task.ref == ref:
+                worker.tasks.remove(task)
+                self._inbox.append(e.Recalled(number, ref))
 
     def _tell_lost(self, why: str, what: OverLimit | OomKilled, more: str) -> None:
         if self._told is not None and what.job is not None:
