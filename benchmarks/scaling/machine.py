@@ -29,6 +29,7 @@ import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from benchmarks.scaling.accounts import FULL_AT, PRESSED_AT, Totals, stalled_s, time_above
 from benchmarks.scaling.trace import IDLE_BYTES, SUPERVISOR_BYTES, Change, TraceJob
 
 GIB = 1 << 30
@@ -38,9 +39,6 @@ BYTES_PER_S = float(GIB)
 GROWS_FOR = 0.25
 """Share of a job's CPU time in which its memory grows."""
 LEAST_SHARE = 0.02
-PRESSED_AT = 0.97
-FULL_AT = 0.9
-"""Use above this share of the memory is counted in `above_90_s`."""
 CLOSE_BYTES = 1.0
 """Amounts that differ by less are the same: floats drift."""
 
@@ -106,25 +104,6 @@ class _Worker:
     run: Run | None = None
     cpu_s: float = 0.0
     """Of the jobs that are over."""
-
-
-@dataclass(slots=True)
-class Totals:
-    """What adds up over a simulation."""
-
-    cpu_s: float = 0.0
-    """That our workers took."""
-    lost_cpu_s: float = 0.0
-    """Of that, for attempts that came to nothing."""
-    others_cpu_s: float = 0.0
-    stalled_s: float = 0.0
-    """As `total=` of /proc/pressure/memory, `some`."""
-    above_90_s: float = 0.0
-    """With use above FULL_AT, no neighbour that holds memory, and no change of the machine under way."""
-    peak_share: float = 0.0
-    """The highest use as a share of the limit, neighbours included, as seen at events."""
-    starts: int = 0
-    oom_kills: int = 0
 
 
 class Machine:
@@ -297,7 +276,6 @@ class Machine:
         if pressed and not self._pressed:
             happened.append(Pressed())
         self._pressed = pressed
-        self.totals.peak_share = max(self.totals.peak_share, self.use / self.limit)
         return happened
 
     def _is_stale(self, run: Run) -> bool:
@@ -323,8 +301,8 @@ class Machine:
         use_rate, neighbour_rate, limit_rate = self._rates()
         use, limit, share, totals = self.use, self.limit, self._share, self.totals
         if self.neighbour == 0 and self.settled:
-            totals.above_90_s += _time_above(use - FULL_AT * limit, use_rate, span_s)
-        totals.stalled_s += _stalled_s(use, limit, use_rate, limit_rate, span_s)
+            totals.above_90_s += time_above(use - FULL_AT * limit, use_rate, span_s)
+        totals.stalled_s += stalled_s(use, limit, use_rate, limit_rate, span_s)
         totals.cpu_s += self._busy * share * span_s
         totals.others_cpu_s += min(self._settings.neighbour_cpus, self.cpus - self._busy * share) * span_s
         self._clock += share * span_s
@@ -370,24 +348,3 @@ class Machine:
             return True
         use_rate, _, limit_rate = self._rates()
         return room <= CLOSE_BYTES and use_rate > limit_rate
-
-
-def _time_above(above: float, rate: float, span_s: float) -> float:
-    """For how long of the span something is above 0 that starts at `above` and changes by `rate` a second."""
-    end = above + rate * span_s
-    if above <= 0 and end <= 0:
-        return 0.0
-    if above > 0 and end > 0:
-        return span_s
-    return span_s * max(above, end) / abs(end - above)
-
-
-def _stalled_s(use: float, limit: float, use_rate: float, limit_rate: float, span_s: float) -> float:
-    """How long, of the span, some task waited for memory."""
-    above, rate = use - PRESSED_AT * limit, use_rate - PRESSED_AT * limit_rate
-    above_s = _time_above(above, rate, span_s)
-    if not above_s:
-        return 0.0
-    ends = max(above, 0.0), max(above + rate * span_s, 0.0)
-    width = (1 - PRESSED_AT) * (limit + limit_rate * span_s / 2)
-    return min(1.0, sum(ends) / 2 / width) * above_s

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 
-from benchmarks.scaling.machine import Totals
+from benchmarks.scaling.accounts import Totals
 from benchmarks.scaling.trace import Trace, TraceJob
 
 
