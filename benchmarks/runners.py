@@ -27,6 +27,7 @@ log = "text"
 [workers]
 min = 0
 max = {processes}
+nice = {nice}
 
 [[watch]]
 path = "{folder}"
@@ -35,12 +36,17 @@ settle = "{settle}"
 """
 
 
+def config(base: str, folder: Path, processes: int, nice: int = 10) -> str:
+    """Of a daemon that keeps its state below `base`; 0 processes: as many as there are CPUs."""
+    return _CONFIG.format(base=base, folder=folder, processes=processes, nice=nice, settle=SETTLE)
+
+
 def daemon(folder: Path, processes: int) -> measure.Effort:
     """`imgoptd --once` with a fresh state folder. Raises RuntimeError when it fails."""
     with tempfile.TemporaryDirectory(prefix="imgoptd-bench-") as base:
-        config = Path(base, "imgoptd.toml")
-        config.write_text(_CONFIG.format(base=base, folder=folder, processes=processes, settle=SETTLE))
-        effort = measure.run([PROGRAMS / "imgoptd", "--config", config, "--once"])
+        file = Path(base, "imgoptd.toml")
+        file.write_text(config(base, folder, processes))
+        effort = measure.run([PROGRAMS / "imgoptd", "--config", file, "--once"])
     # 1: some file was quarantined or deferred, which a corpus may bring about; a crash of the interpreter says 1 too.
     if effort.status not in (0, 1) or "Traceback" in effort.errors:
         raise RuntimeError(f"imgoptd --once ended with {effort.status}: {effort.errors[-2000:]}")
@@ -63,9 +69,9 @@ def idle_memory() -> dict[str, int]:
     with tempfile.TemporaryDirectory(prefix="imgoptd-bench-") as base:
         folder = Path(base, "watched")
         folder.mkdir()
-        config = Path(base, "imgoptd.toml")
-        config.write_text(_CONFIG.format(base=base, folder=folder, processes=2, settle=SETTLE))
-        command: list[str | Path] = [PROGRAMS / "imgoptd", "--config", config]
+        file = Path(base, "imgoptd.toml")
+        file.write_text(config(base, folder, processes=2))
+        command: list[str | Path] = [PROGRAMS / "imgoptd", "--config", file]
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
