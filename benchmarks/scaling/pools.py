@@ -89,12 +89,13 @@ class PoolRun:
             news = arrived or any(not isinstance(one, Due | Pressed) for one in happened)
             if news or (wake_s is not None and wake_s <= now_s):
                 for action in self._pool.wake(now_s, self):
-                    self._acted_s = now_s
+                    if isinstance(action, Give):  # workers alone may be started, and killed, without end
+                        self._acted_s = now_s
                     self._perform(action)
         return self._ledger.score(machine.totals)
 
     def _is_stuck(self, coming: Coming) -> bool:
-        busy = any(worker.state is not PoolWorkerState.IDLE for worker in self.workers.values())
+        busy = any(worker.state is PoolWorkerState.BUSY for worker in self.workers.values())
         now_s = self._machine.now_s
         waits = busy or coming.next_s() < math.inf or not self._machine.settled
         if waits:

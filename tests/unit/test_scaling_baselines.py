@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.scaling import pools
 from benchmarks.scaling.baselines import BASELINES, celery, dask, hpa, memfree
 from benchmarks.scaling.bounds import bound
 from benchmarks.scaling.policy import (
@@ -298,6 +299,14 @@ def test_dask_looks_once_a_second() -> None:
 
 # ---- all of them on the machine -------------------------------------------------------------------------------------
 
+
+def test_a_pool_whose_workers_are_killed_as_they_start_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pools, "GIVES_UP_S", 2.0)
+    full = trace([job(1, cpu_s=5)], cpus=2, mib=500)
+    full = replace(full, changes=(*full.changes, Change(1.0, 2, 500 * MIB, 0.0, 600 * MIB)))
+    assert PoolRun(full, BASELINES["static"](full)).run().unfinished == 1
+
+
 jobs = st.lists(
     st.tuples(st.floats(0, 20), st.floats(0.05, 8), st.integers(1, 500), st.floats(0.5, 2)), min_size=1, max_size=30
 )
@@ -319,7 +328,7 @@ def test_no_pool_that_does_all_its_work_is_faster_than_the_bound(
     ]
     changes, at_s = [], 0.0
     for after_s, cpus, mib, busy, held in machine:
-        changes.append(Change(at_s, cpus, mib * MIB + SUPERVISOR_BYTES, busy, held * MIB))
+        changes.append(Change(at_s, cpus, (mib + held) * MIB + SUPERVISOR_BYTES, busy, held * MIB))
         at_s += after_s
     tested = Trace("t", tuple(made), tuple(changes))
     found = PoolRun(tested, BASELINES[name](tested)).run()
