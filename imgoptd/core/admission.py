@@ -1,4 +1,4 @@
-"""Which job fits the memory now. Prediction is the guard: a job is admitted when its peak fits beside all others'."""
+"""How much memory a job may have now. Prediction is the guard: it starts when its peak fits beside all others'."""
 
 from __future__ import annotations
 
@@ -40,11 +40,16 @@ class MemoryView:
     def free_bytes(self, holdings: Iterable[Holding]) -> int | None:
         """What a further job may take; None when nothing is known of the machine's memory."""
         held = list(holdings)
+        return self.free_beside(sum(one.reserved_bytes for one in held), sum(one.growth_bytes for one in held))
+
+    def free_beside(self, reserved_bytes: int, growth_bytes: int) -> int | None:
+        """The same beside jobs that may take so much in all, and so much more than at the last reading."""
         bounds = []
         if self.available_bytes is not None:
-            bounds.append(self.available_bytes - self.reserve_bytes - sum(one.growth_bytes for one in held))
-        if self.budget_bytes is not None:
-            bounds.append(self.budget_bytes - sum(one.reserved_bytes for one in held))
+            bounds.append(self.available_bytes - self.reserve_bytes - growth_bytes)
+        largest = self.largest_job_bytes()
+        if largest is not None:
+            bounds.append(largest - reserved_bytes)
         return min(bounds) if bounds else None
 
     def largest_job_bytes(self) -> int | None:
@@ -57,14 +62,31 @@ class MemoryView:
         return min(bounds) if bounds else None
 
 
-def fits(need_bytes: int, view: MemoryView, holdings: Iterable[Holding]) -> bool:
-    """May a job of this predicted peak start now?
+class Ledger:
+    """What the workers hold, kept in sums: what is free beside a worker is told at once, however many there are."""
 
-    With no job running the first may always start (if it is not larger than the whole budget, which the caller holds):
-    waiting would not free anything of ours. Blind, one job runs at a time.
-    """
-    running = [one for one in holdings if one.reserved_bytes]
-    if not running:
-        return True
-    free = view.free_bytes(running)
-    return free is not None and need_bytes <= free
+    def __init__(self, view: MemoryView, holdings: dict[int, Holding]) -> None:
+        """`holdings`: by the worker's number, of those that have tasks."""
+        self._view = view
+        self._holdings = dict(holdings)
+        self._reserved_bytes = sum(one.reserved_bytes for one in holdings.values())
+        self._growth_bytes = sum(one.growth_bytes for one in holdings.values())
+        self._running = sum(one.reserved_bytes > 0 for one in holdings.values())
+
+    def put(self, worker: int, holding: Holding) -> None:
+        """It holds this from now on."""
+        old = self._holdings.get(worker, Holding(0, 0))
+        self._holdings[worker] = holding
+        self._reserved_bytes += holding.reserved_bytes - old.reserved_bytes
+        self._growth_bytes += holding.growth_bytes - old.growth_bytes
+        self._running += (holding.reserved_bytes > 0) - (old.reserved_bytes > 0)
+
+    def runs_without(self, worker: int) -> bool:
+        """Does any other worker run a job?"""
+        own = self._holdings.get(worker)
+        return self._running - (own is not None and own.reserved_bytes > 0) > 0
+
+    def free_without(self, worker: int) -> int | None:
+        """What the worker may take, beside what all others may; None when nothing is known of the machine's memory."""
+        own = self._holdings.get(worker, Holding(0, 0))
+        return self._view.free_beside(self._reserved_bytes - own.reserved_bytes, self._growth_bytes - own.growth_bytes)

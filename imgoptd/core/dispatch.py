@@ -106,7 +106,10 @@ class Dispatcher:
         for one in event.workers:
             worker = self.fleet.workers.get(one.worker)
             if worker is not None:
-                worker.rss_bytes = one.rss_bytes
+                job = worker.running
+                probed = job is not None and job.record.facts is not None
+                later = self.jobs.estimator.later_growth(job.record) if job is not None and probed else None
+                worker.read(one, turn.now_s, later)
         held = self._vitals.take(event.workers, turn.now_s)
         conditions.strain = self._gauge.take(self._reading(held), turn.now_s)
         after = conditions.memory().largest_job_bytes()

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from imgoptd.core.admission import Holding
+from imgoptd.core.events import WorkerReading
+from imgoptd.core.growth import Growth
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import Domain, FileRef
 
@@ -43,6 +45,7 @@ class Worker:
     """Since when the first one in hand has been the first."""
     probes_in_a_row: int = 0
     """Given to it since its last job."""
+    jobs_given: int = 0
     jobs_done: int = 0
     cpu_s: float = 0.0
     bytes_in: int = 0
@@ -61,8 +64,21 @@ class Worker:
 
     @property
     def reserved_bytes(self) -> int:
-        """Its tasks run one after the other, so the largest counts."""
-        return max((job.reserved_bytes for job in self.tasks), default=0)
+        """What its tasks may take above the idle worker. They run one after the other, so the largest counts."""
+        return max((job.booked_bytes for job in self.tasks), default=0)
+
+    @property
+    def running(self) -> Job | None:
+        """The task it works on."""
+        return self.handed[0] if self.handed else None
+
+    def remaining_s(self, now_s: float) -> float:
+        """How long it is expected to work on what it has, with a CPU of its own; 0 where it takes longer already."""
+        left_s = sum(job.estimate.cpu_s for job in self.tasks)
+        if self.running is None:
+            return left_s
+        worked_s = now_s - self.head_since_s
+        return left_s - worked_s if worked_s < self.running.estimate.cpu_s else 0.0
 
     def has_room_for_probe(self) -> bool:
         return (
@@ -75,12 +91,31 @@ class Worker:
         if not self.tasks:
             return True
         small = all(one.estimate.cpu_s < PREFETCH_CPU_S for one in (job, *self.tasks))
-        return len(self.tasks) < HEADROOM and small and not job.solo
+        return len(self.tasks) < HEADROOM and small and not any(one.solo for one in (job, *self.tasks))
+
+    @property
+    def grown_bytes(self) -> int:
+        """What it was last seen to hold above what it held when idle."""
+        return 0 if self.idle_rss_bytes is None else max(0, self.rss_bytes - self.idle_rss_bytes)
+
+    def read(self, reading: WorkerReading, now_s: float, later: float | None) -> None:
+        """Take in what the kernel says of it. `later`: as for `Growth.read`, of the job that it runs."""
+        self.rss_bytes = reading.rss_bytes
+        job = self.running
+        if job is None or job.growth is None or self.idle_rss_bytes is None:
+            return
+        if job.stage is Stage.WORKING:
+            job.growth.read(now_s, self.grown_bytes, reading.cpu_s, job.estimate.cpu_s, later)
 
     def holding(self) -> Holding:
         reserved = self.reserved_bytes
-        grown = 0 if self.idle_rss_bytes is None else max(0, self.rss_bytes - self.idle_rss_bytes)
-        return Holding(reserved, max(0, reserved - grown))
+        return Holding(reserved, max(0, reserved - self.grown_bytes))
+
+    def begin(self, now_s: float) -> None:
+        """Another of the tasks in hand is the first one now."""
+        self.head_since_s = now_s
+        if self.running is not None:
+            self.running.growth = Growth()
 
 
 class Fleet:
@@ -94,6 +129,11 @@ class Fleet:
         self.workers[worker.id] = worker
         return worker
 
+    @property
+    def started(self) -> int:
+        """Workers that were ever added."""
+        return self._next_id - 1
+
     def serving(self) -> Iterator[Worker]:
         """Alive or starting, and not leaving."""
         return (one for one in self.workers.values() if one.state is not WorkerState.DRAINING)
@@ -101,8 +141,9 @@ class Fleet:
     def idle(self) -> list[Worker]:
         return [one for one in self.workers.values() if one.state is WorkerState.IDLE and not one.killed_for]
 
-    def holdings(self, *, without: Worker | None = None) -> list[Holding]:
-        return [one.holding() for one in self.workers.values() if one.tasks and one is not without]
+    def holdings(self) -> dict[int, Holding]:
+        """By worker, of those that have tasks."""
+        return {one.id: one.holding() for one in self.workers.values() if one.tasks}
 
     def reserved_bytes(self) -> int:
         return sum(one.reserved_bytes for one in self.workers.values())
@@ -112,6 +153,7 @@ class Fleet:
 
     def give(self, worker: Worker, job: Job) -> None:
         worker.tasks.append(job)
+        worker.jobs_given += job.stage is Stage.WORKING
         worker.state = WorkerState.BUSY
 
     def handed_over(self, worker_id: int, ref: FileRef, now_s: float) -> Job | None:
@@ -120,9 +162,9 @@ class Fleet:
         job = next((one for one in worker.tasks if one.ref == ref), None) if worker else None
         if worker is None or job is None or job in worker.handed:
             return job
-        if not worker.handed:
-            worker.head_since_s = now_s
         worker.handed.append(job)
+        if job is worker.running:
+            worker.begin(now_s)
         return job
 
     def take_back(self, worker_id: int, ref: FileRef, now_s: float) -> tuple[Worker, Job] | None:
@@ -136,9 +178,10 @@ class Fleet:
         worker.tasks.remove(job)
         worker.recalled.discard(ref)
         if job in worker.handed:
-            if job is worker.handed[0]:
-                worker.head_since_s = now_s
+            was_running = job is worker.running
             worker.handed.remove(job)
+            if was_running:
+                worker.begin(now_s)
         if not worker.tasks and worker.state is WorkerState.BUSY:
             worker.state = WorkerState.IDLE
         return worker, job

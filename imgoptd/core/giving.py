@@ -1,16 +1,30 @@
-"""Who of the workers is given what: probes and jobs, as far as the memory reaches."""
+"""Who of the workers is given what: probes and jobs, as far as the memory reaches.
+
+| memory | rule |
+|---|---|
+| what a job may take | as much as it asks for where its share of what is free allows that, never less than suffices |
+| after a failed attempt | twice what that one might take, and nothing runs beside it |
+| the first in line does not fit | for CONSTRAINED_S whatever fits passes it |
+| thereafter | more urgent work passes it, and what is gone or fits beside it when there is room |
+| after STARVED_S | nothing passes it but what fits beside it |
+| a tenth of the budget | is for fresh drops while they come |
+| the last free worker | takes no long bulk job while fresh drops come and short ones wait |
+"""
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from imgoptd.core import commands as c
-from imgoptd.core.admission import Holding, fits
+from imgoptd.core.admission import Ledger
 from imgoptd.core.conditions import Conditions
 from imgoptd.core.fleet import Fleet, Worker
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.jobs import Jobs
-from imgoptd.core.learning import renew
-from imgoptd.core.model import Failure, FailureKind
+from imgoptd.core.model import Domain, Failure, FailureKind
+from imgoptd.core.packing import Gap, Running, gap_for
 from imgoptd.core.sharing import Sharing
+from imgoptd.core.sizes import SHORT_CPU_S
 from imgoptd.core.text import show_bytes
 from imgoptd.core.turn import Turn
 
@@ -19,6 +33,16 @@ PROBES_IN_A_ROW = 64
 """Probes a worker is given between two jobs, if a job waits: the first job after a start does not wait for them all."""
 CONSTRAINED_S = 10.0
 """How long smaller jobs may pass one that waits for memory; then room is kept for it."""
+STARVED_S = 60.0
+"""After so long even more urgent ones must leave that room."""
+DROPS_S = 60.0
+"""Fresh drops come, for so long after the last one."""
+FRESH_SHARE = 0.1
+
+
+class _Ask(NamedTuple):
+    least_bytes: int
+    most_bytes: int
 
 
 class Giver:
@@ -28,12 +52,22 @@ class Giver:
         self._conditions = conditions
         self._sharing = sharing
         self._blocked: Job | None = None
-        """The first job in line, while it waits for memory or for its turn to run alone."""
+        """The first job in line, while it waits for memory."""
         self._blocked_since_s = 0.0
+        self._now_s = 0.0
+        self._ledger = Ledger(conditions.memory(), {})
+        self._one_runs_alone = False
+        self._stuck: set[Domain] = set()
+        """Domains of which no job fits any more in this turn."""
 
     def give(self, turn: Turn) -> bool:
         """Returns whether the first in line has to wait for memory."""
         blocked = False
+        self._now_s = turn.now_s
+        self._ledger = Ledger(self._conditions.memory(), self._fleet.holdings())
+        self._stuck.clear()
+        self._one_runs_alone = any(one.solo for worker in self._fleet.workers.values() for one in worker.tasks)
+        self._sharing.look()
         if self._blocked is not None and not self._is_waiting(self._blocked):
             self._blocked = None
         for worker in self._takers():
@@ -44,12 +78,23 @@ class Giver:
                 job, waits = self._pick(turn, worker)
                 blocked = blocked or waits
                 if job is not None:
-                    self._send(turn, worker, job)
+                    self._send(turn, worker, *job)
                 elif jobs_turn and not worker.tasks:
                     worker.probes_in_a_row = 0  # no job can start now, and probes need no room
                 else:
                     break
         return blocked
+
+    def never_fits(self, job: Job) -> bool:
+        """Is it likely to need more than there is, all told?"""
+        most = self._conditions.memory().largest_job_bytes()
+        return most is not None and self._likely_bytes(job) > most
+
+    def _likely_bytes(self, job: Job) -> int:
+        estimate = self._jobs.estimator.estimate(job.record)
+        return estimate.likely_bytes or estimate.memory_bytes
+
+    # ---- probes -----------------------------------------------------------------------------------------------------
 
     def _takers(self) -> list[Worker]:
         """Who may be given work, idle ones first, so that work spreads before it stacks.
@@ -59,8 +104,10 @@ class Giver:
         return sorted(list(self._fleet.serving())[: self._conditions.workers_max], key=lambda one: len(one.tasks))
 
     def _give_probe(self, turn: Turn, worker: Worker) -> bool:
+        if not worker.has_room_for_probe():
+            return False
         job = self._jobs.backlog.next_probe(worker.domain)
-        if job is None or not worker.has_room_for_probe():
+        if job is None:
             return False
         self._jobs.given_out(turn, job)
         self._fleet.give(worker, job)
@@ -75,69 +122,148 @@ class Giver:
         job, probe = self._jobs.backlog.next_ready(worker.domain), self._jobs.backlog.next_probe(worker.domain)
         return job is not None and (probe is None or job.urgency <= probe.urgency)
 
-    def _pick(self, turn: Turn, worker: Worker) -> tuple[Job | None, bool]:
-        """A job for the worker, and whether the first in line has to wait for memory."""
+    # ---- which job --------------------------------------------------------------------------------------------------
+
+    def _pick(self, turn: Turn, worker: Worker) -> tuple[tuple[Job, int] | None, bool]:
+        """A job for the worker and what it may take, and whether the first in line has to wait for memory."""
+        if not worker.tasks and worker.domain in self._stuck:
+            return None, True
         backlog = self._jobs.backlog
         while (job := backlog.next_ready(worker.domain)) is not None and self._must_wait(job):
             self._jobs.hold(turn, job, self._why_held(job))
         if job is None:
             return None, False
-        kept_for = self._room_kept_for(turn.now_s)
-        if kept_for is not None and job.urgency >= kept_for.urgency:
-            if worker.domain != kept_for.domain:
-                return None, True
+        kept_for = self._room_kept_for(job)
+        if kept_for is not None and worker.domain == kept_for.domain:
             job = kept_for
-        if self._may_start(worker, job):
-            return job, False
+        elif self._leaves_long_ones(worker, job):
+            job = backlog.short_bulk(worker.domain) or job
         if not worker.has_room_for_job(job):
             return None, False
+        gap = self._gap(kept_for) if kept_for is not None and job is not kept_for else None
+        room = self._room(worker, job, gap)
+        if room is not None:
+            return (job, room), False
         if self._blocked is None:
             self._blocked, self._blocked_since_s = job, turn.now_s
-        if job.solo or kept_for is not None:
-            return None, True
-        return backlog.backfill(worker.domain, lambda other: self._may_start(worker, other)), True
+        found = self._backfill(worker)
+        if found is None and not worker.tasks:
+            self._stuck.add(worker.domain)
+        return found, True
 
-    def _room_kept_for(self, now_s: float) -> Job | None:
-        """The job that has been passed for long enough; a worker of its domain must be there to take it."""
-        job = self._blocked
-        if job is None or now_s - self._blocked_since_s <= CONSTRAINED_S:
+    def _backfill(self, worker: Worker) -> tuple[Job, int] | None:
+        """A job that fits, and that does not make the first in line wait once room is kept for that."""
+        gaps: dict[Job | None, Gap | None] = {None: None}
+
+        def room(job: Job) -> int | None:
+            if self._must_wait(job) or not worker.has_room_for_job(job):
+                return None
+            kept_for = self._room_kept_for(job)
+            if kept_for not in gaps:
+                gaps[kept_for] = self._gap(kept_for) if kept_for is not None else None
+            return self._room(worker, job, gaps[kept_for])
+
+        job = self._jobs.backlog.backfill(worker.domain, lambda other: room(other) is not None)
+        found = room(job) if job is not None else None
+        return (job, found) if job is not None and found is not None else None
+
+    def _room_kept_for(self, job: Job) -> Job | None:
+        """The one that this job may not make wait: it has been passed for long enough.
+
+        A worker of its domain must be there to take it.
+        """
+        blocked = self._blocked
+        if blocked is None or self._now_s - self._blocked_since_s <= CONSTRAINED_S:
             return None
-        return job if any(worker.domain == job.domain for worker in self._takers()) else None
+        if job.urgency < blocked.urgency and self._now_s - self._blocked_since_s <= STARVED_S:
+            return None
+        return blocked if any(worker.domain == blocked.domain for worker in self._takers()) else None
 
     def _is_waiting(self, job: Job) -> bool:
         mine = self._jobs.by_ref.get(job.ref) is job and job.stage is Stage.READY
         return mine and not self._jobs.backlog.is_shut(job.place) and not self._must_wait(job)
 
-    def _may_start(self, worker: Worker, job: Job) -> bool:
-        if not worker.has_room_for_job(job) or not self._solitude(worker, job) or not self._jobs.undo.may_start(job):
+    def _leaves_long_ones(self, worker: Worker, job: Job) -> bool:
+        """Is it the last worker that could take a fresh drop, while they come, and the job a long one?"""
+        if job.record.fresh or job.estimate.cpu_s <= SHORT_CPU_S or not self._drops_come():
             return False
-        if self._conditions.room_bytes is not None and self._need(job) > self._conditions.room_bytes:
-            return False
-        view, others = self._conditions.memory(), self._fleet.holdings(without=worker)
-        if not worker.tasks:
-            return fits(self._need(job), view, others)
-        # Prefetched behind another: only the larger of the two counts, and it must fit as if it ran now.
-        need = max(self._need(job), worker.reserved_bytes)
-        return need <= worker.reserved_bytes or fits(need, view, [*others, Holding(1, 0)])
+        busy = sum(1 for other in self._fleet.serving() if other.tasks and other is not worker)
+        return busy >= self._conditions.workers_max - 1
 
-    def _solitude(self, worker: Worker, job: Job) -> bool:
-        """A job that must run alone waits until nothing runs, and nothing starts beside it."""
-        others = [one for other in self._fleet.workers.values() for one in other.tasks if one.stage is Stage.WORKING]
+    def _drops_come(self) -> bool:
+        last_s = self._jobs.backlog.last_drop_s
+        return last_s is not None and self._now_s - last_s <= DROPS_S
+
+    # ---- how much memory --------------------------------------------------------------------------------------------
+
+    def _room(self, worker: Worker, job: Job, gap: Gap | None) -> int | None:
+        """What the job may take if it starts now; None: it may not. `gap`: what it must leave to another."""
+        if not self._jobs.undo.may_start(job):
+            return None
+        if self._ledger.runs_without(worker.id) and (job.solo or self._one_runs_alone):
+            return None
+        ask, held = self._ask(job), worker.reserved_bytes
+        most = self._conditions.room_bytes
+        if most is not None:
+            if ask.least_bytes > most:
+                return None
+            ask = _Ask(ask.least_bytes, min(ask.most_bytes, most))
+        if worker.tasks and gap is not None:
+            return None  # what its worker holds would be free later
+        if worker.tasks and ask.least_bytes <= held:
+            return min(ask.most_bytes, held)  # it waits behind another, and takes no more than that
+        free = self._ledger.free_without(worker.id)
+        if not worker.tasks and not self._ledger.runs_without(worker.id):
+            # Waiting would not free anything of ours, whatever others hold.
+            return max(ask.least_bytes, min(ask.most_bytes, free if free is not None else ask.most_bytes))
+        if free is None:
+            return None  # blind, one job runs at a time
+        if not job.record.fresh and job is not self._blocked and self._drops_come():
+            free -= self._kept_for_drops()
+        if ask.least_bytes > free or (gap is not None and not gap.admits(ask.least_bytes, job.estimate.cpu_s)):
+            return None
+        share = free // self._free_slots() if gap is None else 0
+        return max(ask.least_bytes, min(ask.most_bytes, share))
+
+    def _ask(self, job: Job) -> _Ask:
+        """What would do, and what would be welcome; neither more than there is."""
+        # Anew: more may have been learned since the job was probed.
+        estimate, all_there_is = (
+            self._jobs.estimator.estimate(job.record),
+            self._conditions.memory().largest_job_bytes(),
+        )
+        least, most = estimate.least_bytes or estimate.memory_bytes, estimate.memory_bytes
         if job.solo:
-            return not others
-        return not any(one.solo for one in others)
+            least = most = max(most, 2 * job.last_reserved_bytes) if job.last_reserved_bytes else 2 * most
+        if all_there_is is not None:
+            least, most = min(least, all_there_is), min(most, all_there_is)
+        return _Ask(least, most)
 
-    def _need(self, job: Job) -> int:
-        """What is reserved for the job. Of one that needs more than there may ever be given, all that may be."""
-        if not job.solo:  # such a one is given twice what was not enough
-            renew(self._jobs.estimator, job)
-        asked, most = job.estimate.memory_bytes * (2 if job.solo else 1), self._conditions.memory().largest_job_bytes()
-        return asked if most is None else min(asked, most)
+    def _free_slots(self) -> int:
+        """Workers that could run a job besides those that do, this one included."""
+        busy = sum(1 for worker in self._fleet.serving() if worker.tasks)
+        return max(1, self._conditions.workers_max - busy)
 
-    def never_fits(self, job: Job) -> bool:
-        """Does it need more than there is, all told?"""
-        most = self._conditions.memory().largest_job_bytes()
-        return most is not None and job.estimate.likely_bytes > most
+    def _kept_for_drops(self) -> int:
+        """What of their tenth fresh drops do not hold now."""
+        tenth = int(FRESH_SHARE * (self._conditions.memory().largest_job_bytes() or 0))
+        tasks = (job for worker in self._fleet.workers.values() for job in worker.tasks)
+        return max(0, tenth - sum(job.booked_bytes for job in tasks if job.record.fresh))
+
+    def _gap(self, kept_for: Job) -> Gap:
+        """Until when, and beside what, others may use the room that is kept for the job."""
+        running = [
+            Running(worker.remaining_s(self._now_s), worker.reserved_bytes)
+            for worker in self._fleet.workers.values()
+            if worker.tasks
+        ]
+        if kept_for.solo:
+            return Gap(max((one.ends_in_s for one in running), default=0.0), 0)
+        gap = gap_for(self._ask(kept_for).least_bytes, self._ledger.free_without(0) or 0, running)
+        # Predictions of time may be wrong again and again: in the end they do not count any more.
+        return gap if self._now_s - self._blocked_since_s <= STARVED_S else gap._replace(opens_in_s=0.0)
+
+    # ---- held, sent -------------------------------------------------------------------------------------------------
 
     def _must_wait(self, job: Job) -> bool:
         """For a change of circumstances: nothing that runs now could make room by its end."""
@@ -146,21 +272,28 @@ class Giver:
     def _why_held(self, job: Job) -> Failure:
         if not self.never_fits(job):
             return self._jobs.undo.why_full()
-        most = self._conditions.memory().largest_job_bytes() or 0
+        likely, most = self._likely_bytes(job), self._conditions.memory().largest_job_bytes() or 0
         detail = (
-            f"it needs about {show_bytes(job.estimate.likely_bytes)} and {show_bytes(most)} is all there is; "
+            f"it needs about {show_bytes(likely)} and {show_bytes(most)} is all there is; "
             "raise [workers] memory_budget or give the machine more memory"
         )
         return Failure(FailureKind.EXHAUSTED, NEEDS_MEMORY, detail)
 
-    def _send(self, turn: Turn, worker: Worker, job: Job) -> None:
+    def _send(self, turn: Turn, worker: Worker, job: Job, memory_bytes: int) -> None:
         facts = job.record.facts
         assert facts is not None
         if job is self._blocked:
             self._blocked = None
+        job.estimate = self._jobs.estimator.estimate(job.record)
         self._jobs.given_out(turn, job)
-        job.reserved_bytes = need = self._need(job)
+        job.reserved_bytes = job.last_reserved_bytes = memory_bytes
         worker.probes_in_a_row = 0
         self._fleet.give(worker, job)
-        identity = job.record.identity
-        turn.act(c.SendJob(worker.id, job.ref, identity, facts, job.settings, need, job.mirror, job.previous_sha256))
+        self._ledger.put(worker.id, worker.holding())
+        self._one_runs_alone = self._one_runs_alone or job.solo
+        record, settings = job.record, job.settings
+        turn.act(
+            c.SendJob(
+                worker.id, job.ref, record.identity, facts, settings, memory_bytes, job.mirror, job.previous_sha256
+            )
+        )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from imgoptd.core.estimate import Estimate
+from imgoptd.core.growth import Growth
 from imgoptd.core.model import Domain, Failure, FileRecord, FileRef, HintKind, JobSettings, KeptAt, Mirror, Place
 
 
@@ -51,8 +52,13 @@ class Job:
     reserved_bytes: int = 0
     took: str = ""
     """What it took the last time that a worker was through with it, for its story."""
+    """What the running job may take above the idle worker: it is held to that."""
+    last_reserved_bytes: int = 0
+    """The same of its last attempt."""
+    growth: Growth | None = None
+    """What it has taken since a worker began with it."""
     solo: bool = False
-    """Runs with nothing else running, and may take twice the memory predicted."""
+    """An attempt failed: the next one runs with nothing else running, and may take twice what that one might."""
     kills: int = 0
     """How often its worker was killed from outside."""
     hinted_again: bool = False
@@ -81,12 +87,20 @@ class Job:
         return self.record.place
 
     @property
+    def booked_bytes(self) -> int:
+        """What has to be reckoned with: the reservation, or what is known to be less or more than that."""
+        return self.reserved_bytes if self.growth is None else self.growth.booked_bytes(self.reserved_bytes)
+
+    @property
     def urgency(self) -> tuple[bool, int]:
         """What comes first: fresh drops ahead of bulk, then the folder's priority."""
         return (not self.record.fresh, self.priority)
 
     @property
     def order(self) -> tuple[bool, int, float, int]:
-        """Within one urgency: fresh drops as they came; bulk largest first, which shortens the tail of a drain."""
+        """Within one urgency: fresh drops as they came; bulk largest first, which shortens the tail of a drain.
+
+        Whose turn it is: `core.line`.
+        """
         size = 0.0 if self.record.fresh else -self.estimate.cpu_s
         return (*self.urgency, size, self.seq)

@@ -115,7 +115,7 @@ class Jobs:
 
     def given_out(self, turn: Turn, job: Job) -> None:
         """The job left the backlog for a worker."""
-        self.backlog.remove(job)
+        self.backlog.give_out(job, turn.now_s)
         if job.stage is Stage.UNPROBED:
             job.stage = Stage.PROBING
         else:
@@ -126,7 +126,7 @@ class Jobs:
     def back_to_queue(self, turn: Turn, job: Job, reason: str = "", detail: str = "") -> None:
         """A job that a worker had, or that was held, waits again."""
         job.stage = Stage.UNPROBED if job.record.facts is None else Stage.READY
-        job.reserved_bytes = 0
+        job.reserved_bytes, job.growth = 0, None
         job.took = ""
         job.intended = False
         self.undo.release(job.ref)
@@ -339,7 +339,7 @@ class Jobs:
 
     def _wait(self, turn: Turn, job: Job, failure: Failure, delay_s: float) -> None:
         job.stage = Stage.WAITING
-        job.reserved_bytes = 0
+        job.reserved_bytes, job.growth = 0, None
         self.undo.release(job.ref)
         job.due_s = turn.now_s + delay_s
         self._deferrals[job.ref] += 1

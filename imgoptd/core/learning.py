@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.estimate import Estimate, Estimator
@@ -52,13 +50,11 @@ def learn(estimator: Estimator, job: Job, outcome: Outcome, idle_rss_bytes: int 
         return
     if outcome.verdict is not Verdict.FAILED:
         estimator.learn(job.record, outcome.effort, idle_rss_bytes)
+        peak_bytes = outcome.effort.peak_bytes
+        if job.growth is not None and job.growth.at_rest_bytes and peak_bytes and idle_rss_bytes is not None:
+            estimator.learn_growth(job.record, job.growth.at_rest_bytes, peak_bytes - idle_rss_bytes)
     elif outcome.failure is not None and outcome.failure.kind is FailureKind.EXHAUSTED:
         estimator.learn_short(job.record, job.reserved_bytes)
-
-
-def renew(estimator: Estimator, job: Job) -> None:
-    """What was learned since the job was probed counts for its memory; its place in line stays as it is."""
-    job.estimate = replace(estimator.estimate(job.record), cpu_s=job.estimate.cpu_s)
 
 
 def show_estimate(estimate: Estimate) -> str:

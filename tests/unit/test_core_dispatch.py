@@ -8,7 +8,7 @@ from imgoptd.core.fleet import HEADROOM, PROBE_DEPTH
 from imgoptd.core.giving import PROBES_IN_A_ROW
 from imgoptd.core.job import Stage
 from imgoptd.core.model import FileRef
-from imgoptd.core.sharing import DOMAIN_TURN_S
+from imgoptd.core.sharing import DOMAIN_TURN_MOST_S
 from tests.unit.disk import ALICE, BOB, Content
 from tests.unit.dispatching import DONE, URGENT, drop, given, let_go, needs, running, serving
 from tests.unit.world import ROOT, World, folder
@@ -75,13 +75,13 @@ def test_more_urgent_work_of_another_domain_is_not_kept_waiting_by_a_long_queue(
     assert given(world).index(urgent) == 1
 
 
-def test_domains_of_equal_urgency_take_turns_of_ten_seconds() -> None:
+def test_domains_of_equal_urgency_take_turns_of_half_a_minute_at_most() -> None:
     world = World(workers_max=1, timeout_s=1000.0)
     drop(world, "panorama", 3, uid=ALICE, hang=True)
     drop(world, "panorama", 3, uid=BOB, hang=True)
     world.run(0.0)
     for _ in range(6):
-        world.run(DOMAIN_TURN_S + 1)
+        world.run(DOMAIN_TURN_MOST_S + 1)
         let_go(world, *running(world))
         world.run(1.0)
     owners = [world.store.files[ref].uid for ref in given(world)]
@@ -145,8 +145,9 @@ def test_a_large_job_never_waits_behind_another_in_a_worker() -> None:
 
 def test_work_spreads_over_idle_workers_before_it_stacks() -> None:
     world = World(workers_max=2, workers_min=2)
-    drop(world, "photo")
-    world.run(1.0)
+    let_go(world, *(large := drop(world, "panorama", 2, hang=True)))
+    world.run(0.0)
+    let_go(world, *large)
     drop(world, "photo", 2, hang=True)
     world.run(0.0)
     assert sorted(len(worker.tasks) for worker in world.engine.fleet.workers.values()) == [1, 1]

@@ -36,8 +36,8 @@ def test_a_job_that_does_not_fit_waits_and_smaller_ones_pass_it() -> None:
 
 
 def test_after_ten_seconds_of_being_passed_room_is_kept_for_it() -> None:
-    world = tight()
-    first, second = drop(world, "panorama", 2, hang=True)
+    world = World(workers_max=2, budget_bytes=needs("mural") + 10 * MIB, timeout_s=1000.0)
+    (first,), (second,) = drop(world, "panorama", hang=True), drop(world, "mural", hang=True)
     world.run(0.0)
     for _ in range(int(CONSTRAINED_S)):
         small = drop(world, "photo")
@@ -48,9 +48,34 @@ def test_after_ten_seconds_of_being_passed_room_is_kept_for_it() -> None:
     world.run(20.0)
     assert not set(late) & set(given(world)), "they wait now"
     let_go(world, first)
-    assert running(world)[0] == second
+    assert running(world) == [second]
+    let_go(world, second)
     world.run(1.0)
-    assert set(late) <= set(given(world)), "beside it there is room again"
+    assert set(late) <= set(given(world))
+
+
+def test_what_fits_beside_it_passes_it_for_as_long_as_it_takes() -> None:
+    world = tight()
+    first, second = drop(world, "panorama", 2, hang=True)
+    world.run(CONSTRAINED_S + 0.5)
+    late = drop(world, "photo", 3)
+    world.run(1.0)
+    assert set(late) <= set(given(world)), "the CPU does not idle"
+    let_go(world, first)
+    assert running(world) == [second]
+
+
+def test_what_ends_before_there_is_room_for_it_passes_it() -> None:
+    # Three panoramas at a time would fit; the first is to take much longer than a photo.
+    world = World(workers_max=2, budget_bytes=needs("mural") + 10 * MIB, timeout_s=1000.0)
+    (first,), (second,) = drop(world, "panorama", hang=True), drop(world, "mural", hang=True)
+    world.run(CONSTRAINED_S + 0.5)
+    (worker,) = [one for one in world.engine.fleet.workers.values() if one.tasks]
+    worker.head_since_s = world.now_s  # as if it had just begun
+    (late,) = drop(world, "photo")
+    world.run(0.0)
+    assert late in given(world)
+    assert running(world)[0] == first and second not in running(world)
 
 
 def test_room_is_kept_from_other_domains_too() -> None:
@@ -157,8 +182,8 @@ def test_blind_one_job_runs_at_a_time() -> None:
 
 def test_the_machines_memory_counts_what_running_jobs_may_still_take() -> None:
     panorama = needs("panorama")
-    limit = 2000 * MIB
-    machine = e.Sensed(available_bytes=240 * MIB + 2 * panorama - MIB, limit_bytes=limit, cpus=4)
+    limit = 3000 * MIB  # of which 360 MiB are never given out
+    machine = e.Sensed(available_bytes=360 * MIB + 2 * panorama - MIB, limit_bytes=limit, cpus=4)
     world = World(workers_max=3, machine=machine)
     refs = drop(world, "panorama", 2, hang=True)
     world.run(0.5)

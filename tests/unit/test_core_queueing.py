@@ -1,24 +1,46 @@
-"""Order in the backlog, and whether a job fits."""
+"""Order in the backlog, what a job is expected to take, and whether it fits."""
 
 from __future__ import annotations
 
-from imgoptd.core.admission import Holding, MemoryView, fits
-from imgoptd.core.backlog import BACKFILL_LOOK, FRESH_WINDOW, READY_WINDOW, Backlog
-from imgoptd.core.estimate import Estimate
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imgoptd.core.admission import Holding, Ledger, MemoryView
+from imgoptd.core.backlog import Backlog
+from imgoptd.core.estimate import Estimate, Estimator
 from imgoptd.core.job import Job, Stage
-from imgoptd.core.model import Domain, FileRecord, FileRef, Identity, JobSettings, JobState
+from imgoptd.core.line import FRESH_WINDOW, READY_WINDOW
+from imgoptd.core.model import Domain, FileRecord, FileRef, Identity, ImageFacts, JobSettings, JobState
 
 MIB = 1 << 20
 GIB = 1 << 30
 MINE, OTHER = Domain(b"/srv", 1000), Domain(b"/srv", 1001)
+PHOTO = ImageFacts("jpeg", 4000, 3000, channels=3)
 
 
 def a_job(
-    seq: int, *, fresh: bool = False, priority: int = 5, cpu_s: float = 0.0, stage: Stage = Stage.READY, size: int = 10
+    seq: int,
+    *,
+    fresh: bool = False,
+    priority: int = 5,
+    cpu_s: float = 0.0,
+    stage: Stage = Stage.READY,
+    size: int = 10,
+    memory: int = MIB,
 ) -> Job:
     ref = FileRef(b"/srv", b"%d.jpg" % seq)
     record = FileRecord(ref, Identity(1, seq, size, 1), JobState.QUEUED, fresh=fresh)
-    return Job(record, MINE, priority, JobSettings(), seq, 0.0, stage, estimate=Estimate(MIB, cpu_s))
+    return Job(record, MINE, priority, JobSettings(), seq, 0.0, stage, estimate=Estimate(memory, cpu_s))
+
+
+def probed(facts: ImageFacts, size: int = MIB) -> FileRecord:
+    return FileRecord(FileRef(b"/srv", b"a"), Identity(1, 1, size, 1), JobState.QUEUED, facts=facts)
+
+
+def memory_of(facts: ImageFacts) -> int:
+    return Estimator().estimate(probed(facts)).memory_bytes
 
 
 def taken(backlog: Backlog, count: int) -> list[int]:
@@ -72,13 +94,15 @@ def test_a_job_that_comes_back_stands_in_line_once() -> None:
     assert backlog.next_ready(MINE) is None
 
 
-def test_backfill_takes_the_first_that_suits_among_the_next_few_and_leaves_the_line_as_it_was() -> None:
+def test_backfill_takes_the_first_that_suits_of_each_size_and_leaves_the_line_as_it_was() -> None:
     backlog = Backlog()
-    for seq in range(1, BACKFILL_LOOK + 3):
-        backlog.add(a_job(seq, cpu_s=100.0 - seq))
-    found = backlog.backfill(MINE, lambda job: job.seq % 7 == 0)
-    assert found is not None and found.seq == 7
-    assert backlog.backfill(MINE, lambda job: job.seq > BACKFILL_LOOK) is None
+    for seq in range(1, 40):
+        backlog.add(a_job(seq, cpu_s=100.0 - seq, memory=1 << seq % 13 + 20))
+    found = backlog.backfill(MINE, lambda job: job.estimate.memory_bytes <= 16 * MIB)
+    assert found is not None and found.seq == 1
+    found = backlog.backfill(MINE, lambda job: job.estimate.memory_bytes == 4 * GIB)
+    assert found is not None and found.seq == 12
+    assert backlog.backfill(MINE, lambda job: job.estimate.memory_bytes > 4 * GIB) is None
     assert backlog.backfill(OTHER, lambda job: True) is None
     assert taken(backlog, 3) == [1, 2, 3]
 
@@ -118,24 +142,41 @@ def test_a_domain_is_as_urgent_as_its_most_urgent_file() -> None:
 # ---- admission ------------------------------------------------------------------------------------------------------
 
 
-def test_with_nothing_running_a_job_may_always_start() -> None:
-    assert fits(5 * GIB, MemoryView(1 * GIB, 2 * GIB, 1 * GIB), [])
-    assert fits(5 * GIB, MemoryView(None, None, None), [Holding(0, 0)])
-
-
-def test_blind_one_job_runs_at_a_time() -> None:
-    assert not fits(1, MemoryView(None, None, None), [Holding(1 * MIB, 0)])
-
-
 def test_a_job_fits_beside_what_is_reserved_and_what_running_jobs_may_still_take() -> None:
     running = [Holding(300 * MIB, 200 * MIB)]
-    view = MemoryView(1000 * MIB, 1000 * MIB, None)  # of which 120 MiB are never given out
-    assert view.free_bytes(running) == 680 * MIB
-    assert fits(680 * MIB, view, running)
-    assert not fits(681 * MIB, view, running)
-    budget = MemoryView(1000 * MIB, 1000 * MIB, 400 * MIB)
-    assert fits(100 * MIB, budget, running)
-    assert not fits(101 * MIB, budget, running)
+    view = MemoryView(700 * MIB, 1000 * MIB, None)  # of which 120 MiB are never given out
+    assert view.free_bytes(running) == 380 * MIB
+    assert replace(view, budget_bytes=400 * MIB).free_bytes(running) == 100 * MIB
+
+
+def test_no_more_is_ever_reserved_than_there_is_without_what_is_never_given_out() -> None:
+    view = MemoryView(1000 * MIB, 1000 * MIB, None)  # read before the jobs had taken anything
+    assert view.free_bytes([Holding(300 * MIB, 0), Holding(400 * MIB, 0)]) == 180 * MIB
+
+
+def test_of_an_unknown_machine_nothing_is_known_to_be_free() -> None:
+    assert MemoryView(None, None, None).free_bytes([]) is None
+    assert MemoryView(None, None, 400 * MIB).free_bytes([Holding(300 * MIB, 0)]) == 100 * MIB
+
+
+@given(
+    available=st.none() | st.integers(0, 2000),
+    budget=st.none() | st.integers(1, 2000),
+    holdings=st.lists(st.tuples(st.integers(1, 4), st.integers(0, 500), st.integers(0, 500)), max_size=12),
+)
+def test_the_ledger_says_the_same_as_a_look_at_all_workers(
+    available: int | None, budget: int | None, holdings: list[tuple[int, int, int]]
+) -> None:
+    view = MemoryView(available, 1500, budget)
+    held = {9: Holding(100, 50)}
+    ledger = Ledger(view, held)
+    for worker, reserved, growth in holdings:
+        held[worker] = Holding(reserved, growth)
+        ledger.put(worker, held[worker])
+        for one in range(1, 11):
+            others = [holding for other, holding in held.items() if other != one]
+            assert ledger.free_without(one) == view.free_bytes(others)
+            assert ledger.runs_without(one) == any(holding.reserved_bytes for holding in others)
 
 
 def test_at_least_96_mib_are_the_machines_own() -> None:
