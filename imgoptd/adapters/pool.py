@@ -11,49 +11,32 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import msgspec
 
 from imgoptd.adapters.answers import is_plausible
-from imgoptd.adapters.processes import kill, resident_bytes
+from imgoptd.adapters.bounding import may_raise_hard_limits
+from imgoptd.adapters.pool_worker import PoolWorker, Task
+from imgoptd.adapters.processes import resident_bytes
 from imgoptd.adapters.template_process import Template
 from imgoptd.core import events as e
+from imgoptd.core.bounds import data_growth_bytes
 from imgoptd.core.model import Failure, FailureKind, FileRef
 from imgoptd.wire import frames
 from imgoptd.wire import messages as m
 
-BROKE_PROTOCOL = 76
-"""Exit status reported of a worker that said what no honest one says (EX_PROTOCOL of sysexits.h)."""
 _OPEN_FILES = (
     "workers cannot be kept from files here: one that a hostile image took over could read and write what its user "
     "may; use a kernel with Landlock in its lsm= list (5.13 or newer), and let no filter forbid it"
+)
+_SELF_BOUND = (
+    "the kernel does not let us bound the memory of workers ({}): each bounds itself before it looks at a file, which "
+    "one that a hostile image took over could undo; give the service CAP_SYS_RESOURCE, or run it as an own user"
 )
 
 
 def _nothing(text: str) -> None:
     """Where nobody wants to be told."""
-
-
-class _Task(NamedTuple):
-    ref: FileRef
-    reply: type[m.ProbeReply] | type[m.OptimizeReply]
-    """What must answer it."""
-
-
-@dataclass(slots=True)
-class _Worker:
-    id: int
-    sock: socket.socket
-    receiver: frames.Receiver[m.FromWorker]
-    pid: int = 0
-    pidfd: int = -1
-    tasks: dict[int, _Task] = field(default_factory=dict)
-    ready: bool = False
-    asked_to_end: bool = False
-    lied: bool = False
-    """It broke the protocol, and was ended for it."""
 
 
 class WorkerGone(Exception):
@@ -83,7 +66,10 @@ class Pool:
         self._last_oom_kills = oom_kills()
         self._warn = warn
         self._warned_of_files = False
-        self._workers: dict[int, _Worker] = {}
+        self._bounds = True
+        """We may bound workers ourselves; otherwise each does it to itself."""
+        self._hard_bounds = may_raise_hard_limits()
+        self._workers: dict[int, PoolWorker] = {}
         self._template = Template(
             on_up=self._template_up, on_message=self._template_said, on_gone=self._template_gone, warn=warn
         )
@@ -126,11 +112,10 @@ class Pool:
         self._end_all()
         await self._template.close()
 
-    def _end_all(self) -> list[_Worker]:
+    def _end_all(self) -> list[PoolWorker]:
         workers = list(self._workers.values())
         for worker in workers:
-            if worker.pidfd >= 0:
-                kill(worker.pidfd)
+            worker.kill()
             self._forget(worker)
         return workers
 
@@ -143,19 +128,26 @@ class Pool:
             return
         try:
             ours, theirs = frames.pair()
+            try:
+                words, stderr = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                ours.close()
+                theirs.close()
+                raise
         except OSError:  # no descriptor is free
             self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
             return
         ours.setblocking(False)
-        worker = _Worker(worker_id, ours, frames.Receiver(ours, m.FromWorker))
+        worker = PoolWorker(worker_id, ours, words, frames.Receiver(ours, m.FromWorker))
         try:
-            self._template.send(m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno()])
+            self._template.send(m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno(), stderr])
         except (frames.Closed, OSError):
-            ours.close()
+            worker.close()
             self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
             return
         finally:
             theirs.close()
+            os.close(stderr)
         self._workers[worker_id] = worker
         asyncio.get_running_loop().add_reader(ours, self._read_worker, worker)
 
@@ -180,7 +172,7 @@ class Pool:
             return
         worker.asked_to_end = True
         if worker.pidfd >= 0:
-            kill(worker.pidfd)
+            worker.kill()
         else:
             # The template has not said that it forked it. Should it still do so: the child finds its socket closed.
             self._forget(worker)
@@ -188,19 +180,53 @@ class Pool:
 
     def send_probe(self, worker_id: int, ref: FileRef, input_fd: int) -> None:
         """Raises WorkerGone."""
-        self._send(worker_id, m.ProbeTask(self._next_task), [input_fd], _Task(ref, m.ProbeReply))
+        self._send(worker_id, m.ProbeTask(self._next_task), [input_fd], Task(ref, m.ProbeReply))
 
     def send_job(self, worker_id: int, ref: FileRef, task: m.OptimizeTask, fds: Sequence[int]) -> None:
         """`fds` are input and output; the task's number is given here.
 
         Raises WorkerGone; where no message can say the task, it was refused with that reason before.
         """
-        numbered = msgspec.structs.replace(task, task=self._next_task)
-        self._send(worker_id, numbered, fds, _Task(ref, m.OptimizeReply))
+        growth = data_growth_bytes(task.facts.format, task.memory_bytes) if task.memory_bytes else 0
+        bounded = Task(ref, m.OptimizeReply, growth)
+        worker = self._workers.get(worker_id)
+        left = 0 if worker is not None and self._bound(worker, bounded) else task.memory_bytes
+        self._send(worker_id, msgspec.structs.replace(task, task=self._next_task, memory_bytes=left), fds, bounded)
 
-    def _send(self, worker_id: int, message: m.ToWorker, fds: Sequence[int], task: _Task) -> None:
+    def recall(self, worker_id: int, ref: FileRef) -> None:
+        """Ask for the task back. Answer: Recalled, or the task's own if it was begun; of no such task: none.
+
+        One that is still being opened is refused when it is to be handed over.
+        """
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            return
+        number = worker.number_of(ref)
+        if number is None:
+            worker.not_any_more.add(ref)
+        elif number not in worker.recalled:
+            worker.recalled.add(number)
+            try:
+                frames.send(worker.sock, m.Recall(number))
+            except (frames.Closed, OSError):
+                self.kill(worker_id)
+
+    def _bound(self, worker: PoolWorker, coming: Task | None = None) -> bool:
+        """Whether the worker is bounded from outside."""
+        if self._bounds and worker.pid and worker.pidfd >= 0:
+            try:
+                worker.bound(coming, hard=self._hard_bounds)
+            except OSError as error:
+                self._bounds = False
+                self._warn(_SELF_BOUND.format(error.strerror))
+        return self._bounds
+
+    def _send(self, worker_id: int, message: m.Task, fds: Sequence[int], task: Task) -> None:
         worker = self._workers.get(worker_id)
         if worker is None or worker.asked_to_end:
+            raise WorkerGone
+        if task.ref in worker.not_any_more:
+            worker.not_any_more.remove(task.ref)
             raise WorkerGone
         try:
             frames.send(worker.sock, message, fds)
@@ -231,12 +257,12 @@ class Pool:
             return
         self._started(worker)
 
-    def _started(self, worker: _Worker) -> None:
+    def _started(self, worker: PoolWorker) -> None:
         """It is up when both it and the template have said so; the two sockets are in no order."""
         if worker.ready and worker.pid:
-            self._post(e.WorkerStarted(worker.id, worker.pid, resident_bytes(worker.pid)))
+            self._post(e.WorkerStarted(worker.id, worker.pid, resident_bytes(worker.pid), worker.codecs))
 
-    def _read_worker(self, worker: _Worker) -> None:
+    def _read_worker(self, worker: PoolWorker) -> None:
         try:
             while True:
                 message, fds = worker.receiver.receive()
@@ -252,25 +278,38 @@ class Pool:
             worker.lied = True
             self.kill(worker.id)
 
-    def _said(self, worker: _Worker, message: m.FromWorker) -> None:
+    def _said(self, worker: PoolWorker, message: m.FromWorker) -> None:
         """Raises ProtocolError for what no honest worker says; so each says no more than it was asked for."""
         if isinstance(message, m.Ready):
             if worker.ready:
                 raise frames.ProtocolError("ready twice")
-            worker.ready = True
+            worker.ready, worker.codecs = True, message.codecs
             if "no-files" not in message.protections and not self._warned_of_files:
                 self._warn(_OPEN_FILES)
                 self._warned_of_files = True
             self._started(worker)
             return
         task = worker.tasks.get(message.task)
-        if task is None or not isinstance(message, task.reply) or not is_plausible(message):
+        if task is None or not self._answers(worker, task, message):
             raise frames.ProtocolError("no answer to a task of this worker")
         del worker.tasks[message.task]
-        if isinstance(message, m.ProbeReply):
-            self._post(e.Probed(worker.id, task.ref, message.facts, message.failure))
-        else:
-            self._post(e.Finished(worker.id, task.ref, message.outcome))
+        worker.recalled.discard(message.task)
+        worker.words()  # what it has said so far is not its last
+        if task.growth_bytes:
+            self._bound(worker)
+        match message:
+            case m.ProbeReply():
+                self._post(e.Probed(worker.id, task.ref, message.facts, message.failure))
+            case m.OptimizeReply():
+                self._post(e.Finished(worker.id, task.ref, message.outcome))
+            case m.Recalled():
+                self._post(e.Recalled(worker.id, task.ref))
+
+    @staticmethod
+    def _answers(worker: PoolWorker, task: Task, message: m.Answer) -> bool:
+        if isinstance(message, m.Recalled):
+            return message.task in worker.recalled
+        return isinstance(message, task.reply) and is_plausible(message)
 
     def _exited(self, worker_id: int, status: int) -> None:
         worker = self._workers.get(worker_id)
@@ -279,18 +318,15 @@ class Pool:
         self._read_worker(worker)  # what it said before it ended counts
         if worker_id not in self._workers:
             return  # it lied in its last words, and that end was reported
+        words = worker.words()
         self._forget(worker)
         kills = self._oom_kills()
         more = kills is not None and self._last_oom_kills is not None and kills > self._last_oom_kills
         self._last_oom_kills = kills
         oom_killed = status == -signal.SIGKILL and not worker.asked_to_end and more
-        # A worker that lied was ended by us, and not without its own fault: its file is to be blamed for it.
-        self._post(e.WorkerExited(worker_id, BROKE_PROTOCOL if worker.lied else status, oom_killed))
+        self._post(e.WorkerExited(worker_id, status, oom_killed, lied=worker.lied, words=words))
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: PoolWorker) -> None:
         asyncio.get_running_loop().remove_reader(worker.sock)
-        worker.sock.close()
-        if worker.pidfd >= 0:
-            os.close(worker.pidfd)
-            worker.pidfd = -1
+        worker.close()
         self._workers.pop(worker.id, None)

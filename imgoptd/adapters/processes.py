@@ -24,6 +24,15 @@ def resident_bytes(pid: int) -> int | None:
         return None
 
 
+def data_bytes(pid: int) -> int | None:
+    """Private writable memory that a process has mapped, which RLIMIT_DATA counts; None where it cannot be read."""
+    try:
+        with open(f"/proc/{pid}/status", "rb") as file:
+            return next(int(line.split()[1]) * 1024 for line in file if line.startswith(b"VmData:"))
+    except (OSError, ValueError, StopIteration):  # a zombie has no such line
+        return None
+
+
 def template_environment() -> dict[str, str]:
     """The environment for the template and its workers."""
     environment = {**os.environ, "RAYON_NUM_THREADS": "1", "VIPS_BLOCK_UNTRUSTED": "1"}

@@ -171,6 +171,7 @@ class Engine:
             return
         worker.state = WorkerState.IDLE
         worker.pid = event.pid
+        worker.codecs = event.codecs
         worker.idle_rss_bytes = event.rss_bytes
         worker.rss_bytes = event.rss_bytes or 0
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from imgoptd.core.asked import DrainRequested as DrainRequested
 from imgoptd.core.asked import PauseAsked as PauseAsked
@@ -155,6 +156,8 @@ class WorkerStarted:
     pid: int
     rss_bytes: int | None
     """Resident memory of the idle worker; None is unknown."""
+    codecs: Mapping[str, str] = field(default_factory=dict)
+    """Of each format: the libraries that work on it, with their versions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,10 @@ class WorkerExited:
     oom_killed: bool = False
     innocent: bool = False
     """It was ended together with others (their template died, or we ended it unasked): no task of its is to blame."""
+    lied: bool = False
+    """It said what no honest worker says, and was ended for that."""
+    words: str = ""
+    """The end of what it said on its standard error, on one line. It may be a lie, too."""
 
 
 @dataclass(frozen=True, slots=True)

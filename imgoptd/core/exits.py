@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from imgoptd.core import commands as c
+from imgoptd.core import endings
 from imgoptd.core import events as e
 from imgoptd.core.fleet import Fleet, Worker, WorkerState
 from imgoptd.core.job import Job
@@ -12,15 +13,9 @@ from imgoptd.core.turn import Turn
 
 START_TIMEOUT_S = 30.0
 """A worker that has not said it is ready by then is ended."""
-SIGKILL, SIGTERM = 9, 15
-MAX_KILLS = 8
-"""Times a job's worker may be killed from outside before the job is blamed for it."""
 QUICK_DEATHS = 5
 """Workers that die in a row before doing anything; then starting is paused."""
 QUICK_DEATH_PAUSE_S = 30.0
-
-_LOST = "its worker was lost through no fault of the file"
-_BLAMELESS = {SHED: "memory ran short, and it was ended to make room: no fault of the file"}
 
 
 class Exits:
@@ -35,47 +30,39 @@ class Exits:
         worker = self._fleet.workers.pop(event.worker, None)
         if worker is None:
             return
+        running = worker.overdue or (worker.handed[0] if worker.handed else None)
+        ending = endings.of_worker(event, worker.killed_for, _tools(worker, running), self.job_timeout_s)
         retired = worker.state is WorkerState.DRAINING and not worker.killed_for
-        if not retired and worker.killed_for != SHED:
-            self._died(turn, worker, event)
-        running = worker.handed[0] if worker.handed else None
+        if not retired and ending.reason != SHED:
+            self._died(turn, worker, event, ending)
         for job in worker.tasks:
             turn.act(c.Discard(job.ref))
             # Ended for being overdue, it may have got on to the next task before it was gone.
-            innocent = event.innocent or (worker.killed_for and job is not worker.overdue)
-            if job is not running or innocent or self._killed_from_outside(worker, job, event):
-                self._jobs.back_to_queue(turn, job, detail=_BLAMELESS.get(worker.killed_for, _LOST))
-            else:
-                if event.oom_killed and job.record.facts is not None:
+            if job is running and self._blames(job, ending):
+                if ending.reason in (endings.OOM, endings.MEMORY) and job.record.facts is not None:
                     self._jobs.estimator.learn_short(job.record, job.reserved_bytes)
-                self._jobs.lost(turn, job, worker.killed_for or "worker-lost", self._death(worker, event))
+                self._jobs.lost(turn, job, ending.reason, ending.says)
+            else:
+                why = ending.says if job is running else "its worker was lost"
+                self._jobs.back_to_queue(turn, job, detail=f"{why}, through no fault of the file")
 
-    def _killed_from_outside(self, worker: Worker, job: Job, event: e.WorkerExited) -> bool:
-        """Somebody killed the worker: no fault of its file, up to a bound, since an unseen OOM kill looks the same."""
-        if event.oom_killed or worker.killed_for or event.status not in (-SIGKILL, -SIGTERM):
-            return False
-        job.kills += 1
-        return job.kills <= MAX_KILLS
+    def _blames(self, job: Job, ending: endings.Ending) -> bool:
+        """Somebody who kills workers is no fault of a file, up to a bound: an unseen OOM kill looks the same."""
+        if ending.reason == endings.KILLED:
+            job.kills += 1
+            return job.kills > endings.MAX_KILLS
+        return ending.blames
 
-    def _death(self, worker: Worker, event: e.WorkerExited) -> str:
-        if worker.killed_for == "timeout":
-            return f"it took longer than job_timeout ({self.job_timeout_s:.0f} s)"
-        if event.oom_killed:
-            return "its worker was killed for lack of memory"
-        how = f"signal {-event.status}" if event.status < 0 else f"exit status {event.status}"
-        task = worker.handed[0] if worker.handed else None
-        doing = f" while working on {task.record.facts.format}" if task and task.record.facts else ""
-        return f"its worker ended with {how}{doing}"
-
-    def _died(self, turn: Turn, worker: Worker, event: e.WorkerExited) -> None:
+    def _died(self, turn: Turn, worker: Worker, event: e.WorkerExited, ending: endings.Ending) -> None:
         turn.announce(
             "worker",
-            f"worker {worker.id} (pid {worker.pid}) lost: {self._death(worker, event)}; a new one takes its place",
+            f"worker {worker.id} (pid {worker.pid}) lost: {ending.says}; a new one takes its place",
             4,
             worker=worker.id,
             pid=worker.pid,
             status=event.status,
             oom=event.oom_killed,
+            reason=ending.reason,
         )
         self._quick_deaths = self._quick_deaths + 1 if worker.state is WorkerState.STARTING else 0
         if self._quick_deaths >= QUICK_DEATHS:
@@ -96,7 +83,7 @@ class Exits:
         for worker in self._fleet.workers.values():
             overdue_s = self.overdue_s(worker)
             if overdue_s is not None and turn.now_s >= overdue_s and not worker.killed_for:
-                worker.killed_for = "timeout" if worker.handed else "start-timeout"
+                worker.killed_for = endings.TIMEOUT if worker.handed else endings.START_TIMEOUT
                 worker.overdue = worker.handed[0] if worker.handed else None
                 turn.act(c.KillWorker(worker.id, worker.killed_for))
 
@@ -108,3 +95,11 @@ class Exits:
         if worker.handed:
             return worker.head_since_s + self.job_timeout_s
         return worker.started_s + START_TIMEOUT_S if worker.state is WorkerState.STARTING else None
+
+
+def _tools(worker: Worker, job: Job | None) -> str:
+    """What was at work on the job: `jpeg (simplejpeg 1.9.0)`; empty for a probe, which runs no codec."""
+    if job is None or job.record.facts is None:
+        return ""
+    format_ = job.record.facts.format
+    return f"{format_} ({worker.codecs[format_]})" if format_ in worker.codecs else format_

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -34,6 +34,8 @@ class Worker:
     started_s: float
     state: WorkerState = WorkerState.STARTING
     pid: int = 0
+    codecs: Mapping[str, str] = field(default_factory=dict)
+    """Of each format: the libraries that work on it, with their versions."""
     idle_rss_bytes: int | None = None
     rss_bytes: int = 0
     peak_bytes: int = 0

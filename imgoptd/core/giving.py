@@ -233,7 +233,7 @@ class Giver:
             self._conditions.memory().largest_job_bytes(),
         )
         least, most = estimate.least_bytes or estimate.memory_bytes, estimate.memory_bytes
-        if job.solo:
+        if job.doubled:
             least = most = max(most, 2 * job.last_reserved_bytes) if job.last_reserved_bytes else 2 * most
         if all_there_is is not None:
             least, most = min(least, all_there_is), min(most, all_there_is)

@@ -50,15 +50,17 @@ class Job:
     """Why its own bytes go into the output tree instead of a result."""
     estimate: Estimate = Estimate(0, 0.0)
     reserved_bytes: int = 0
+    """What the running job may take above the idle worker: it is held to that."""
     took: str = ""
     """What it took the last time that a worker was through with it, for its story."""
-    """What the running job may take above the idle worker: it is held to that."""
     last_reserved_bytes: int = 0
     """The same of its last attempt."""
     growth: Growth | None = None
     """What it has taken since a worker began with it."""
+    doubled: bool = False
+    """May take twice the memory predicted: an earlier attempt may have failed for want of it."""
     solo: bool = False
-    """An attempt failed: the next one runs with nothing else running, and may take twice what that one might."""
+    """Runs with nothing else running."""
     kills: int = 0
     """How often its worker was killed from outside."""
     hinted_again: bool = False

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from imgoptd.core import commands as c
+from imgoptd.core import endings, mirroring, retry
 from imgoptd.core import events as e
-from imgoptd.core import mirroring, retry
 from imgoptd.core.backlog import Backlog
 from imgoptd.core.deferred import Deferred
 from imgoptd.core.estimate import Estimator, Predict, predict
@@ -86,7 +86,8 @@ class Jobs:
             # The look may have been at another tree: the configuration can change meanwhile.
             same_tree = output is not None and output.root == folder.output
             job.mirror = Mirror(folder.output, output if same_tree else None)
-        job.solo = record.attempts > 0
+        job.doubled = record.attempts > 0 and retry.needs_more(record.reason)
+        job.solo = job.doubled and record.reason in ("", endings.OOM)  # the last life may have ended in the attempt
         text = f"complete, {show_bytes(record.identity.size)}"
         if stored is not None and self._story.says(stored, record, JobState.QUEUED):
             job.record = replace(stored, facts=None, sha256="", bytes_before=record.bytes_before)
@@ -317,9 +318,9 @@ class Jobs:
         then = retry.after(failure, job.record.attempts, self._deferrals[job.ref], len(self.deferred))
         if then.blame:
             job.record = replace(job.record, attempts=job.record.attempts + 1)
-            job.solo = then.solo
+            job.doubled, job.solo = then.doubled, then.solo
         if then.state is JobState.QUEUED:
-            self.back_to_queue(turn, job, failure.reason, f"{failure.detail}; tried once more, alone")
+            self.back_to_queue(turn, job, failure.reason, f"{failure.detail}; tried once more{_how(then)}")
         elif then.state is JobState.DEFERRED:
             self._wait(turn, job, failure, then.delay_s)
         elif then.state is JobState.SETTLING:
@@ -372,3 +373,8 @@ class Jobs:
         self.by_ref.pop(job.ref, None)
         self.deferred.discard(job.ref)
         self.held.discard(job.ref)
+
+
+def _how(then: retry.Next) -> str:
+    words = (", alone" if then.solo else "", ", with twice the memory" if then.doubled else "")
+    return "".join(words)

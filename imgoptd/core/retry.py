@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from imgoptd.core import endings
 from imgoptd.core.model import Failure, FailureKind, JobState
 
 MAX_BLAMED_ATTEMPTS = 2
@@ -26,8 +27,10 @@ class Next:
     delay_s: float = 0.0
     blame: bool = False
     """Counts against the file."""
+    doubled: bool = False
+    """The next attempt may take twice the memory."""
     solo: bool = False
-    """The next attempt runs alone and may take twice the memory."""
+    """It runs alone."""
 
 
 def after(failure: Failure, blamed: int, deferrals: int, waiting: int = 0) -> Next:
@@ -47,11 +50,22 @@ def after(failure: Failure, blamed: int, deferrals: int, waiting: int = 0) -> Ne
         if failure.reason == UNREADABLE:
             doubled = min(doubled, _DOUBLED_FOR_FEW + (waiting // _FEW_UNREADABLE).bit_length())
         return Next(JobState.DEFERRED, delay_s=min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**doubled))
-    return lost(blamed)
+    return lost(failure.reason, blamed)
 
 
-def lost(blamed: int) -> Next:
-    """The attempt took its worker with it, ran out of time, or ran out of memory."""
+def lost(reason: str, blamed: int) -> Next:
+    """The attempt took its worker with it, ran out of time, or ran out of memory.
+
+    It is tried once more, beside others wherever that is safe: a file that ends or stops workers must not stop the
+    machine as well. A crash may be for want of memory, too, with a codec that does not look whether it got any; that
+    attempt is bounded by twice the reservation, so it endangers nobody. Only an OOM kill shows that bounds did not
+    help: then nothing runs beside it.
+    """
     if blamed + 1 >= MAX_BLAMED_ATTEMPTS:
         return Next(JobState.QUARANTINED, blame=True)
-    return Next(JobState.QUEUED, blame=True, solo=True)
+    return Next(JobState.QUEUED, blame=True, doubled=needs_more(reason), solo=reason == endings.OOM)
+
+
+def needs_more(reason: str) -> bool:
+    """May an attempt that ended so have wanted more memory? An unknown reason may."""
+    return reason not in (endings.TIMEOUT, endings.LIED)

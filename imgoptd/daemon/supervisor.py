@@ -111,6 +111,8 @@ class Supervisor:
                     self._pool.retire(worker)
                 case c.KillWorker(worker):
                     self._pool.kill(worker)
+                case c.Recall(worker, ref):
+                    self._pool.recall(worker, ref)
                 case c.Sense():
                     self._sense()
                 case c.Announce():

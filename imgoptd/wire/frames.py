@@ -60,15 +60,16 @@ class Receiver(Generic[M]):
         self._sock = sock
         self._decoder = msgspec.msgpack.Decoder(kind)
 
-    def receive(self) -> tuple[M, list[int]]:
+    def receive(self, *, wait: bool = True) -> tuple[M, list[int]]:
         """The next message and the descriptors beside it, which the caller owns.
 
         Raises Closed at the end, ProtocolError on anything that is no message of ours (descriptors are closed then),
-        and BlockingIOError when a non-blocking socket has nothing.
+        and BlockingIOError when there is nothing and the socket is a non-blocking one, or `wait` says so.
         """
+        how = socket.MSG_CMSG_CLOEXEC | (0 if wait else socket.MSG_DONTWAIT)
         try:
             data, ancillary, flags, _ = self._sock.recvmsg(
-                FRAME_LIMIT_BYTES, socket.CMSG_LEN(MAX_DESCRIPTORS * array.array("i").itemsize), socket.MSG_CMSG_CLOEXEC
+                FRAME_LIMIT_BYTES, socket.CMSG_LEN(MAX_DESCRIPTORS * array.array("i").itemsize), how
             )
         except ConnectionResetError as error:
             raise Closed from error

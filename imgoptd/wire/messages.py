@@ -18,7 +18,7 @@ FRAME_LIMIT_BYTES = 65536
 
 
 class Spawn(msgspec.Struct, tag="spawn", frozen=True):
-    """Fork a worker; its end of a socketpair rides beside the message."""
+    """Fork a worker. Its end of a socketpair rides beside the message, and what becomes its standard error."""
 
     worker: int
     nice: int = 0
@@ -57,7 +57,13 @@ class OptimizeTask(msgspec.Struct, tag="optimize", frozen=True):
     facts: ImageFacts
     settings: JobSettings
     memory_bytes: int = 0
-    """Reservation: what the task may take above the idle worker. The worker bounds itself; 0: unbounded."""
+    """Reservation: what the task may take above the idle worker, which then bounds itself. 0: the daemon does that."""
+
+
+class Recall(msgspec.Struct, tag="recall", frozen=True):
+    """Give back a task that was not begun. One that was is answered as usual, and this one not at all."""
+
+    task: int
 
 
 # ---- worker -> daemon -----------------------------------------------------------------------------------------------
@@ -68,6 +74,8 @@ class Ready(msgspec.Struct, tag="ready", frozen=True):
 
     protections: tuple[str, ...] = ()
     """Which protections hold, such as `no-files`, `no-network`, `no-new-privileges`."""
+    codecs: dict[str, str] = {}
+    """Of each format: the libraries that work on it, with their versions."""
 
 
 class ProbeReply(msgspec.Struct, tag="probed", frozen=True):
@@ -81,7 +89,15 @@ class OptimizeReply(msgspec.Struct, tag="optimized", frozen=True):
     outcome: Outcome
 
 
+class Recalled(msgspec.Struct, tag="recalled", frozen=True):
+    """The task was given back: nothing was done, and no other answer follows."""
+
+    task: int
+
+
 ToTemplate = Spawn
 FromTemplate = Spawned | Exited
-ToWorker = ProbeTask | OptimizeTask
-FromWorker = Ready | ProbeReply | OptimizeReply
+Task = ProbeTask | OptimizeTask
+ToWorker = Task | Recall
+Answer = ProbeReply | OptimizeReply | Recalled
+FromWorker = Ready | Answer

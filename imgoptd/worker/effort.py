@@ -7,14 +7,11 @@ import os
 import resource
 import time
 
+from imgoptd.core.bounds import data_growth_bytes
 from imgoptd.core.model import Effort
 
 TRIM_ABOVE_BYTES = 8 << 20
 """A worker that has grown by more since it started holds freed memory that is worth handing back to the kernel."""
-
-LIMIT_FACTOR = 1.3
-"""A task may take this much more than was reserved for it before its allocations fail."""
-LIMIT_SLACK_BYTES = 32 << 20
 
 _libc = ctypes.CDLL(None)
 
@@ -30,7 +27,6 @@ class Meter:
         self._clear = self._open("/proc/self/clear_refs", os.O_WRONLY)
         self._cpu_s = self._wall_s = 0.0
         self._base_bytes = self._field(b"VmRSS:")
-        self._base_data_bytes = self._field(b"VmData:")
 
     @staticmethod
     def _open(path: str, flags: int) -> int | None:
@@ -39,17 +35,23 @@ class Meter:
         except OSError:
             return None  # no /proc here: the peak stays unknown
 
-    def bound(self, memory_bytes: int) -> None:
-        """Let allocations fail that go far beyond what was reserved; 0 lifts the bound.
+    def bound(self, format_: str, memory_bytes: int) -> None:
+        """Let allocations fail that go beyond what was reserved for a job of that format, until `lift`.
 
-        The worker does it to itself (a soft RLIMIT_DATA), before it looks at the file: from outside it would take
-        CAP_SYS_RESOURCE where the worker has become another user.
+        The worker does it to itself (a soft RLIMIT_DATA), before it looks at the file, where the daemon may not.
         """
-        limit = resource.RLIM_INFINITY
-        if memory_bytes and self._base_data_bytes:
-            limit = self._base_data_bytes + int(LIMIT_FACTOR * memory_bytes) + LIMIT_SLACK_BYTES
+        if idle_bytes := self._field(b"VmData:"):
+            self._limit(idle_bytes + data_growth_bytes(format_, memory_bytes))
+
+    def lift(self) -> None:
+        self._limit(resource.RLIM_INFINITY)
+
+    @staticmethod
+    def _limit(limit: int) -> None:
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (limit if hard == resource.RLIM_INFINITY else min(limit, hard), hard))
+        if hard != resource.RLIM_INFINITY and not 0 <= limit <= hard:
+            limit = hard
+        resource.setrlimit(resource.RLIMIT_DATA, (limit, hard))
 
     def start(self) -> None:
         """A task begins."""

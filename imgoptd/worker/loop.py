@@ -5,13 +5,26 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections import deque
 from dataclasses import replace
 
 from imgoptd.core.model import Failure, FailureKind, ImageFacts, Outcome, Verdict
 from imgoptd.imaging.optimize import optimize_descriptors
 from imgoptd.imaging.probe import probe_descriptor
+from imgoptd.imaging.registry import tools
 from imgoptd.wire.frames import Closed, ProtocolError, Receiver, send
-from imgoptd.wire.messages import OptimizeReply, OptimizeTask, ProbeReply, ProbeTask, Ready, Spawn, ToWorker
+from imgoptd.wire.messages import (
+    OptimizeReply,
+    OptimizeTask,
+    ProbeReply,
+    ProbeTask,
+    Ready,
+    Recall,
+    Recalled,
+    Spawn,
+    Task,
+    ToWorker,
+)
 from imgoptd.worker import sandbox
 from imgoptd.worker.effort import Meter
 
@@ -25,12 +38,12 @@ def run(sock: socket.socket, spawn: Spawn, template: int) -> None:
         os.nice(spawn.nice)
     sandbox.raise_oom_score()
     meter = Meter()
-    receiver: Receiver[ToWorker] = Receiver(sock, ToWorker)
+    inbox = Inbox(sock)
     protections = sandbox.enter(spawn.drop_uid, template)
     try:
-        send(sock, Ready(protections))
-        while True:
-            task, descriptors = receiver.receive()
+        send(sock, Ready(protections, tools()))
+        while (given := inbox.next()) is not None:
+            task, descriptors = given
             try:
                 reply = _do(task, descriptors, meter)
             finally:
@@ -41,7 +54,48 @@ def run(sock: socket.socket, spawn: Spawn, template: int) -> None:
         return
 
 
-def _do(task: ToWorker, descriptors: list[int], meter: Meter) -> ProbeReply | OptimizeReply:
+class Inbox:
+    """What the daemon has asked for and was not begun. Before each task all is read that has come: it may be recalled.
+
+    The daemon hands over few tasks at a time, so that neither memory nor descriptors run out here.
+    """
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._receiver: Receiver[ToWorker] = Receiver(sock, ToWorker)
+        self._tasks: deque[tuple[Task, list[int]]] = deque()
+        self._closed = False
+
+    def next(self) -> tuple[Task, list[int]] | None:
+        """The next task and its descriptors, waited for; None when the daemon sends no more.
+
+        Raises ProtocolError, and Closed when the daemon is gone.
+        """
+        try:
+            while not self._closed:
+                self._take(wait=not self._tasks)
+        except BlockingIOError:
+            pass  # all that is there was read
+        return self._tasks.popleft() if self._tasks else None
+
+    def _take(self, *, wait: bool) -> None:
+        try:
+            message, descriptors = self._receiver.receive(wait=wait)
+        except Closed:
+            self._closed = True
+            return
+        if not isinstance(message, Recall):
+            self._tasks.append((message, descriptors))
+            return
+        unbegun = next((given for given in self._tasks if given[0].task == message.task), None)
+        if unbegun is not None:  # else it was answered
+            self._tasks.remove(unbegun)
+            for descriptor in unbegun[1]:
+                os.close(descriptor)
+            send(self._sock, Recalled(message.task))
+
+
+def _do(task: Task, descriptors: list[int], meter: Meter) -> ProbeReply | OptimizeReply:
     if len(descriptors) != (1 if isinstance(task, ProbeTask) else 2):
         raise ProtocolError(f"{type(task).__name__} came with {len(descriptors)} descriptors")
     if isinstance(task, ProbeTask):
@@ -49,11 +103,13 @@ def _do(task: ToWorker, descriptors: list[int], meter: Meter) -> ProbeReply | Op
         if isinstance(answer, Failure):
             return ProbeReply(task.task, failure=answer)
         return ProbeReply(task.task, facts=answer)
-    meter.bound(task.memory_bytes)
+    if task.memory_bytes:
+        meter.bound(task.facts.format, task.memory_bytes)
     meter.start()
     outcome = _optimize(task, descriptors[0], descriptors[1])
     effort = meter.stop()
-    meter.bound(0)
+    if task.memory_bytes:
+        meter.lift()
     meter.trim()
     return OptimizeReply(task.task, replace(outcome, effort=effort))
 

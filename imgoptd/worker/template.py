@@ -83,18 +83,21 @@ class Template:
 
     def _spawn(self) -> None:
         spawn, descriptors = self._receiver.receive()
-        if len(descriptors) != 1:
+        if len(descriptors) != 2:
             raise ProtocolError(f"Spawn came with {len(descriptors)} descriptors")
+        sock, stderr = descriptors
         template = os.getpid()
         try:
             pid = os.fork()
         except OSError:
-            os.close(descriptors[0])
+            os.close(sock)
+            os.close(stderr)
             send(self._sock, Exited(spawn.worker, 0, FORK_FAILED))
             return
         if pid == 0:
-            _become_worker(descriptors[0], spawn, template)
-        os.close(descriptors[0])
+            _become_worker(sock, stderr, spawn, template)
+        os.close(sock)
+        os.close(stderr)
         self._workers[pid] = spawn.worker
         send(self._sock, Spawned(spawn.worker, pid))
 
@@ -106,21 +109,30 @@ class Template:
             send(self._sock, Exited(self._workers.pop(pid), pid, os.waitstatus_to_exitcode(status)))
 
 
-def _become_worker(descriptor: int, spawn: Spawn, template: int) -> NoReturn:
+def _become_worker(sock: int, stderr: int, spawn: Spawn, template: int) -> NoReturn:
     """The child's side of the fork; never returns into the template's code."""
     status = 1
     try:
         signal.set_wakeup_fd(-1)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-        os.dup2(descriptor, SOCKET_OF_WORKER)
+        os.dup2(stderr, 2)  # the daemon tells by its last words why it ended, and says so where it says all else
+        os.dup2(sock, SOCKET_OF_WORKER)
         os.closerange(SOCKET_OF_WORKER + 1, os.sysconf("SC_OPEN_MAX"))
         loop.run(socket.socket(fileno=SOCKET_OF_WORKER), spawn, template)
         status = 0
     except BaseException:  # the traceback is all that remains of a worker that dies of its own
-        traceback.print_exc()
+        _say_why()
     finally:
-        sys.stderr.flush()
         os._exit(status)
+
+
+def _say_why() -> None:
+    """On standard error, which never blocks and may be full."""
+    try:
+        traceback.print_exc()
+        sys.stderr.flush()
+    except OSError:
+        pass
 
 
 def _nothing(number: int, frame: object) -> None:

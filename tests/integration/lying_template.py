@@ -77,16 +77,16 @@ def main(lies: str) -> int:
     told = dict(pair.split("=") for pair in lies.split(",") if pair)
     honest = real._become_worker
 
-    def become(descriptor: int, spawn: m.Spawn, template: int) -> NoReturn:
+    def become(sock: int, stderr: int, spawn: m.Spawn, template: int) -> NoReturn:
         lie = told.get(str(spawn.worker))
         if lie is None:
-            honest(descriptor, spawn, template)
+            honest(sock, stderr, spawn, template)
         try:
-            sock = socket.socket(fileno=descriptor)
-            sock.send(msgspec.msgpack.encode(m.Ready()))
-            receiver: Receiver[m.ToWorker] = Receiver(sock, m.ToWorker)
+            end = socket.socket(fileno=sock)
+            end.send(msgspec.msgpack.encode(m.Ready()))
+            receiver: Receiver[m.ToWorker] = Receiver(end, m.ToWorker)
             receiver.receive()
-            LIES[lie](sock)
+            LIES[lie](end)
             while True:
                 os.kill(os.getpid(), signal.SIGSTOP)
         finally:

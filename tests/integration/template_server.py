@@ -75,7 +75,7 @@ class Server:
     def spawn(self, worker: int = 1, *, nice: int = 0, drop_uid: int | None = NOBODY_IF_ROOT) -> Worker:
         ours, theirs = pair()
         ours.settimeout(20)
-        send(self.sock, Spawn(worker, nice, drop_uid), [theirs.fileno()])
+        send(self.sock, Spawn(worker, nice, drop_uid), [theirs.fileno(), self._errors])
         theirs.close()
         answer = self.receive()
         assert isinstance(answer, Spawned) and answer.worker == worker

@@ -13,7 +13,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from imgoptd.adapters.pool import BROKE_PROTOCOL
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, ImageFacts, JobSettings
 from imgoptd.wire.messages import OptimizeTask
@@ -53,13 +52,13 @@ def test_a_lying_worker_is_ended_and_its_neighbour_goes_on(
                     posted.pool.send_job(1, REF, task, [source, target])
                 else:
                     posted.pool.send_probe(1, REF, source)
-                assert await posted.until(e.WorkerExited, 1) == e.WorkerExited(1, BROKE_PROTOCOL)
+                assert await posted.until(e.WorkerExited, 1) == e.WorkerExited(1, -signal.SIGKILL, lied=True)
             assert await gone(pid)
             said = [*posted.of(e.Probed, 1), *posted.of(e.Finished, 1)]
             assert len(said) == (1 if lie == "twice" else 0)
             assert (await posted.probed(2, JPEG)).failure is None
             assert len(posted.of(e.WorkerStarted, 1)) == len(posted.of(e.WorkerExited, 1)) == 1
-            assert open_descriptors() == before - 2, "its socket and its pidfd are closed, and nothing it sent stays"
+            assert open_descriptors() == before - 3, "its sockets and its pidfd are closed, and nothing it sent stays"
 
     asyncio.run(test())
 

@@ -214,7 +214,7 @@ def test_a_worker_that_cannot_be_forked_is_reported_as_ended() -> None:
     server = Server(["strace", "-o", os.devnull, "-e", "trace=clone,clone3,fork", "-e", inject])
     ours, theirs = pair()
     try:
-        send(server.sock, Spawn(9), [theirs.fileno()])
+        send(server.sock, Spawn(9), [theirs.fileno(), theirs.fileno()])
         assert server.receive() == Exited(9, 0, FORK_FAILED)
         assert server.spawn(10).protections
     finally:

@@ -24,6 +24,8 @@ ALICE, BOB = 1000, 1001
 DEADLY_TO_PROBE = "deadly-to-probe"
 DEADLY = "deadly"
 ENDLESS = "endless"
+BURSTING = "bursting"
+"""The kernel kills its worker for want of memory."""
 
 _FACTS = {
     "photo": ImageFacts("jpeg", 1000, 1000, channels=3),

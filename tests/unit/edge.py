@@ -27,7 +27,7 @@ from imgoptd.core.model import (
     Restoring,
 )
 from imgoptd.core.recovery import records_after, records_after_restore
-from tests.unit.disk import DEADLY, DEADLY_TO_PROBE, ENDLESS, Content, Disk, File
+from tests.unit.disk import BURSTING, DEADLY, DEADLY_TO_PROBE, ENDLESS, Content, Disk, File
 from tests.unit.invariants import check_record
 
 MIB = 1 << 20
@@ -274,6 +274,9 @@ class Edge:
             return False
         if content.kind == (DEADLY if is_job else DEADLY_TO_PROBE):
             self.end_worker(number, -11)
+            return True
+        if is_job and content.kind == BURSTING:
+            self.end_worker(number, -9, oom=True)
             return True
         del worker.tasks[0]
         if is_job:

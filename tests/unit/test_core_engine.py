@@ -8,7 +8,8 @@ import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.exits import MAX_KILLS, QUICK_DEATH_PAUSE_S, QUICK_DEATHS, START_TIMEOUT_S
+from imgoptd.core.endings import MAX_KILLS
+from imgoptd.core.exits import QUICK_DEATH_PAUSE_S, QUICK_DEATHS, START_TIMEOUT_S
 from imgoptd.core.job import Job
 from imgoptd.core.model import Domain, FileRef, JobState
 from tests.unit.disk import ALICE, Content
@@ -42,12 +43,12 @@ def test_a_crash_is_blamed_on_the_task_that_ran_and_not_on_the_one_behind_it() -
     world, worker = two_in_one_worker("deadly")
     world.work(worker)
     world.turn()
-    assert (world.store.files[A].attempts, world.state(A)) == (1, (JobState.QUEUED, "worker-lost"))
+    assert (world.store.files[A].attempts, world.state(A)) == (1, (JobState.QUEUED, "worker-crashed"))
     assert (world.store.files[B].attempts, world.state(B)) == (0, (JobState.QUEUED, ""))
     world.run()
-    assert world.state(A) == (JobState.QUARANTINED, "worker-lost")
+    assert world.state(A) == (JobState.QUARANTINED, "worker-crashed")
     assert world.state(B) == (JobState.DONE, "optimized")
-    assert any("signal 11 while working on jpeg" in line for line in announced(world, "worker"))
+    assert any("crashed with signal 11 (SIGSEGV) at work on jpeg" in line for line in announced(world, "worker"))
 
 
 def test_a_probe_that_costs_its_worker_is_blamed_alone_in_its_batch() -> None:
@@ -90,7 +91,7 @@ def test_a_worker_lost_to_the_oom_killer_or_by_itself_blames_its_job(status: int
     world.turn()
     assert world.store.files[A].attempts == 1
     again = world.until(c.SendJob)
-    assert again.memory_bytes == 2 * job.memory_bytes, "alone, at twice the prediction"
+    assert again.memory_bytes == 2 * job.memory_bytes, "at twice the prediction"
 
 
 def test_workers_that_die_together_with_their_template_blame_nobody() -> None:
@@ -246,7 +247,7 @@ def test_a_drain_finishes_what_runs_and_starts_nothing_more() -> None:
     assert world.workers == {}, "idle workers left"
     world.crash()
     world.run()
-    assert world.state(C) == (JobState.DONE, "optimized")
+    assert [world.state(ref) for ref in (B, C)] == [(JobState.DONE, "optimized")] * 2
 
 
 def test_a_replace_under_way_is_waited_for() -> None:

@@ -45,8 +45,8 @@ def test_a_photo_goes_the_whole_way_and_every_step_is_told() -> None:
         ("corrupt", JobState.QUARANTINED, "truncated", 0),
         ("wrong", JobState.QUARANTINED, "pixels", 1),
         ("greedy", JobState.QUARANTINED, "memory", 2),
-        ("deadly", JobState.QUARANTINED, "worker-lost", 2),
-        ("deadly-to-probe", JobState.QUARANTINED, "worker-lost", 0),
+        ("deadly", JobState.QUARANTINED, "worker-crashed", 2),
+        ("deadly-to-probe", JobState.QUARANTINED, "worker-crashed", 0),
         ("endless", JobState.QUARANTINED, "timeout", 2),
         ("huge", JobState.HELD, "needs-memory", 0),
     ],
@@ -89,10 +89,10 @@ def test_a_failed_attempt_is_remembered_over_a_crash_of_the_daemon() -> None:
     world.answer(job := world.until(c.SendJob))
     world.work(job.worker)
     world.turn()
-    assert (world.store.files[A].attempts, world.state(A)) == (1, (JobState.QUEUED, "worker-lost"))
+    assert (world.store.files[A].attempts, world.state(A)) == (1, (JobState.QUEUED, "worker-crashed"))
     world.crash()
     world.run()
-    assert world.state(A) == (JobState.QUARANTINED, "worker-lost")
+    assert world.state(A) == (JobState.QUARANTINED, "worker-crashed")
     assert len(world.asked(c.SendJob)) == 2
 
 
@@ -102,8 +102,8 @@ def test_a_lost_probe_is_told_and_remembered_over_a_crash_of_the_daemon() -> Non
     world.answer(probe := world.until(c.SendProbe))
     world.work(probe.worker)
     world.turn()
-    assert (world.store.files[A].attempts, world.state(A)) == (1, (JobState.QUEUED, "worker-lost"))
-    assert "tried once more, alone" in world.store.steps[A][-1][1]
+    assert (world.store.files[A].attempts, world.state(A)) == (1, (JobState.QUEUED, "worker-crashed"))
+    assert "tried once more, with twice the memory" in world.store.steps[A][-1][1]
     world.crash()
     world.run()
     assert len(world.asked(c.SendProbe)) == 2

@@ -243,7 +243,7 @@ def test_a_machine_with_more_memory_gives_what_was_held_its_chance(unreadable_be
 
 
 def a_job_that_must_run_alone(world: World) -> FileRef:
-    (ref,) = drop(world, "deadly")
+    (ref,) = drop(world, "bursting")
     while not (ref in world.store.files and world.store.files[ref].attempts):
         world.run(0.1)
     return ref
@@ -274,7 +274,7 @@ def test_a_job_that_must_run_alone_gets_its_turn_however_much_another_domain_has
     alone = a_job_that_must_run_alone(world)
     for _ in range(2 * int(CONSTRAINED_S)):
         others = overlap(world, others)
-    assert world.state(alone) == (JobState.QUARANTINED, "worker-lost")
+    assert world.state(alone) == (JobState.QUARANTINED, "oom-killed")
     let_go(world, *others)
     world.run()
     assert world.engine.unfinished() == 0

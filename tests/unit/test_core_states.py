@@ -94,9 +94,24 @@ def test_few_files_that_cannot_be_opened_are_looked_at_again_within_a_minute_and
         assert waiting / delay_s <= 10 or delay_s == LONGEST_DELAY_S, "looks in a second"
 
 
-def test_a_file_that_costs_its_worker_runs_once_more_alone_then_never_again() -> None:
-    assert retry.after(failure(FailureKind.EXHAUSTED), 0, 0) == Next(JobState.QUEUED, blame=True, solo=True)
-    assert retry.after(failure(FailureKind.EXHAUSTED), 1, 0) == Next(JobState.QUARANTINED, blame=True)
+@pytest.mark.parametrize(
+    ("reason", "doubled", "solo"),
+    [
+        ("oom-killed", True, True),
+        ("memory", True, False),
+        ("worker-crashed", True, False),
+        ("worker-exited", True, False),
+        ("worker-killed", True, False),
+        ("timeout", False, False),
+        ("worker-lied", False, False),
+    ],
+)
+def test_a_file_that_costs_its_worker_runs_once_more_beside_others_where_that_is_safe_then_never_again(
+    reason: str, doubled: bool, solo: bool
+) -> None:
+    costly = Failure(FailureKind.EXHAUSTED, reason, "it was costly")
+    assert retry.after(costly, 0, 0) == Next(JobState.QUEUED, blame=True, doubled=doubled, solo=solo)
+    assert retry.after(costly, 1, 0) == Next(JobState.QUARANTINED, blame=True)
 
 
 # ---- telling --------------------------------------------------------------------------------------------------------

@@ -14,6 +14,10 @@ class Codec(Protocol):
     def name(self) -> str:
         """The format, as in `ImageFacts.format`."""
 
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """Of the Python package index: whose compiled code works on the file."""
+
     def sniff(self, head: bytes) -> bool:
         """Does a file that begins with `head` have this format?"""
 

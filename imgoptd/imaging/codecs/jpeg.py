@@ -68,6 +68,7 @@ class Layout:
 
 class Jpeg:
     name = "jpeg"
+    packages = ("mozjpeg-lossless-optimization", "simplejpeg")
 
     def sniff(self, head: bytes) -> bool:
         return head.startswith(b"\xff\xd8\xff")

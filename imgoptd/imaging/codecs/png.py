@@ -35,6 +35,7 @@ LEVEL = 2
 
 class Png:
     name = "png"
+    packages = ("pyoxipng", "Pillow")
 
     def sniff(self, head: bytes) -> bool:
         return head.startswith(SIGNATURE)

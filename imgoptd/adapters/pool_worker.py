@@ -1,0 +1,86 @@
+"""One worker as the pool holds it: its sockets, its tasks, the bound of its memory, and what it said last."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from imgoptd.adapters.bounding import bound_data
+from imgoptd.adapters.processes import data_bytes, kill
+from imgoptd.core.model import FileRef
+from imgoptd.wire import frames
+from imgoptd.wire import messages as m
+
+PIPE_BYTES = 65536
+"""What a pipe holds (pipe(7))."""
+MOST_WORDS = 400
+"""Characters of a worker's last words; the end of them tells what happened."""
+
+
+class Task(NamedTuple):
+    ref: FileRef
+    reply: type[m.ProbeReply] | type[m.OptimizeReply]
+    """What must answer it."""
+    growth_bytes: int = 0
+    """How much more data than when it is idle the worker may map for it; 0: unbounded."""
+
+
+@dataclass(slots=True, eq=False)
+class PoolWorker:
+    id: int
+    sock: socket.socket
+    stderr: int
+    """Where its standard error comes out, non-blocking."""
+    receiver: frames.Receiver[m.FromWorker]
+    pid: int = 0
+    pidfd: int = -1
+    tasks: dict[int, Task] = field(default_factory=dict)
+    recalled: set[int] = field(default_factory=set)
+    """Tasks that it was asked to give back."""
+    not_any_more: set[FileRef] = field(default_factory=set)
+    """What was recalled before it was handed over."""
+    codecs: Mapping[str, str] = field(default_factory=dict)
+    ready: bool = False
+    asked_to_end: bool = False
+    lied: bool = False
+    """It broke the protocol, and was ended for it."""
+    idle_data_bytes: int | None = None
+    """What it had mapped when it last had nothing to do."""
+
+    def bound(self, coming: Task | None = None, *, hard: bool) -> None:
+        """Bound it for what it has and what comes; lifted when that is nothing to be bounded.
+
+        Its tasks run one after the other, so the largest counts. Raises PermissionError where the kernel forbids it.
+        """
+        if not self.tasks:
+            self.idle_data_bytes = data_bytes(self.pid)
+        growths = [task.growth_bytes for task in self.tasks.values()]
+        most = max((*growths, coming.growth_bytes if coming else 0))
+        limit = self.idle_data_bytes + most if most and self.idle_data_bytes is not None else None
+        bound_data(self.pid, self.pidfd, limit, hard=hard)
+
+    def number_of(self, ref: FileRef) -> int | None:
+        """The task on that file; None where it has none."""
+        return next((number for number, task in self.tasks.items() if task.ref == ref), None)
+
+    def kill(self) -> None:
+        if self.pidfd >= 0:
+            kill(self.pidfd)
+
+    def words(self) -> str:
+        """The end of what it said on its standard error since this was last asked, on one line. It may be a lie."""
+        try:
+            said = os.read(self.stderr, PIPE_BYTES)
+        except BlockingIOError:
+            return ""
+        return " | ".join(said.decode("utf-8", "replace").split("\n")).strip(" |")[-MOST_WORDS:]
+
+    def close(self) -> None:
+        self.sock.close()
+        os.close(self.stderr)
+        if self.pidfd >= 0:
+            os.close(self.pidfd)
+            self.pidfd = -1
