@@ -15,7 +15,6 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from imgoptd.adapters.answers import is_plausible
-from imgoptd.adapters.bounding import may_raise_hard_limits
 from imgoptd.adapters.pool_worker import PoolWorker, Task
 from imgoptd.adapters.processes import resident_bytes
 from imgoptd.adapters.template_process import Template
@@ -30,8 +29,8 @@ _OPEN_FILES = (
     "may; use a kernel with Landlock in its lsm= list (5.13 or newer), and let no filter forbid it"
 )
 _SELF_BOUND = (
-    "the kernel does not let us bound the memory of workers ({}): each bounds itself before it looks at a file, which "
-    "one that a hostile image took over could undo; give the service CAP_SYS_RESOURCE, or run it as an own user"
+    "the kernel does not let us bound the memory of workers ({}): each bounds itself before it looks at a file. "
+    "To have it done from outside, give the service CAP_SYS_RESOURCE or run it as a user of its own"
 )
 
 
@@ -68,7 +67,6 @@ class Pool:
         self._warned_of_files = False
         self._bounds = True
         """We may bound workers ourselves; otherwise each does it to itself."""
-        self._hard_bounds = may_raise_hard_limits()
         self._workers: dict[int, PoolWorker] = {}
         self._template = Template(
             on_up=self._template_up, on_message=self._template_said, on_gone=self._template_gone, warn=warn
@@ -215,7 +213,7 @@ class Pool:
         """Whether the worker is bounded from outside."""
         if self._bounds and worker.pid and worker.pidfd >= 0:
             try:
-                worker.bound(coming, hard=self._hard_bounds)
+                worker.bound(coming)
             except OSError as error:
                 self._bounds = False
                 self._warn(_SELF_BOUND.format(error.strerror))
@@ -294,7 +292,7 @@ class Pool:
             raise frames.ProtocolError("no answer to a task of this worker")
         del worker.tasks[message.task]
         worker.recalled.discard(message.task)
-        worker.words()  # what it has said so far is not its last
+        worker.hear()
         if task.growth_bytes:
             self._bound(worker)
         match message:

@@ -17,7 +17,7 @@ from imgoptd.wire import messages as m
 PIPE_BYTES = 65536
 """What a pipe holds (pipe(7))."""
 MOST_WORDS = 400
-"""Characters of a worker's last words; the end of them tells what happened."""
+"""Bytes of a worker's last words; the end of them tells what happened."""
 
 
 class Task(NamedTuple):
@@ -47,10 +47,11 @@ class PoolWorker:
     asked_to_end: bool = False
     lied: bool = False
     """It broke the protocol, and was ended for it."""
+    said: bytes = b""
     idle_data_bytes: int | None = None
     """What it had mapped when it last had nothing to do."""
 
-    def bound(self, coming: Task | None = None, *, hard: bool) -> None:
+    def bound(self, coming: Task | None = None) -> None:
         """Bound it for what it has and what comes; lifted when that is nothing to be bounded.
 
         Its tasks run one after the other, so the largest counts. Raises PermissionError where the kernel forbids it.
@@ -60,7 +61,7 @@ class PoolWorker:
         growths = [task.growth_bytes for task in self.tasks.values()]
         most = max((*growths, coming.growth_bytes if coming else 0))
         limit = self.idle_data_bytes + most if most and self.idle_data_bytes is not None else None
-        bound_data(self.pid, self.pidfd, limit, hard=hard)
+        bound_data(self.pid, self.pidfd, limit)
 
     def number_of(self, ref: FileRef) -> int | None:
         """The task on that file; None where it has none."""
@@ -70,13 +71,18 @@ class PoolWorker:
         if self.pidfd >= 0:
             kill(self.pidfd)
 
-    def words(self) -> str:
-        """The end of what it said on its standard error since this was last asked, on one line. It may be a lie."""
+    def hear(self) -> None:
+        """Take in what it has said on its standard error, so that there is room for more. Kept is the last task's."""
         try:
-            said = os.read(self.stderr, PIPE_BYTES)
+            said = self.said + os.read(self.stderr, PIPE_BYTES)
         except BlockingIOError:
-            return ""
-        return " | ".join(said.decode("utf-8", "replace").split("\n")).strip(" |")[-MOST_WORDS:]
+            return
+        self.said = said.rpartition(m.TASK_BEGINS)[2][-MOST_WORDS:]
+
+    def words(self) -> str:
+        """The end of what it said over its last task, on one line. It may be a lie."""
+        self.hear()
+        return " | ".join(self.said.decode("utf-8", "replace").split("\n")).strip(" |")
 
     def close(self) -> None:
         self.sock.close()

@@ -13,6 +13,9 @@ from imgoptd.core.model import Failure, ImageFacts, JobSettings, Outcome
 FRAME_LIMIT_BYTES = 65536
 """A longer packet is a protocol error: the peer is broken or lies, and is ended."""
 
+TASK_BEGINS = b"\0"
+"""What a worker writes to its standard error before each task: its last words are what follows."""
+
 
 # ---- daemon -> template ---------------------------------------------------------------------------------------------
 

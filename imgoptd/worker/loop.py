@@ -14,6 +14,7 @@ from imgoptd.imaging.probe import probe_descriptor
 from imgoptd.imaging.registry import tools
 from imgoptd.wire.frames import Closed, ProtocolError, Receiver, send
 from imgoptd.wire.messages import (
+    TASK_BEGINS,
     OptimizeReply,
     OptimizeTask,
     ProbeReply,
@@ -44,6 +45,7 @@ def run(sock: socket.socket, spawn: Spawn, template: int) -> None:
         send(sock, Ready(protections, tools()))
         while (given := inbox.next()) is not None:
             task, descriptors = given
+            _mark_words()
             try:
                 reply = _do(task, descriptors, meter)
             finally:
@@ -52,6 +54,13 @@ def run(sock: socket.socket, spawn: Spawn, template: int) -> None:
             send(sock, reply)
     except Closed:
         return
+
+
+def _mark_words() -> None:
+    try:
+        os.write(2, TASK_BEGINS)
+    except OSError:
+        pass  # full of what codecs said; the daemon reads it when it gets to it
 
 
 class Inbox:

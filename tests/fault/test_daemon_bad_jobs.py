@@ -45,8 +45,9 @@ def test_a_file_that_kills_its_worker_twice_is_quarantined_and_stops_no_other() 
         assert answer.status == 1
         for path in (poison, twin):
             life = daemon.why(path)
-            assert (life["state"], life["reason"], life["attempts"]) == ("quarantined", "worker-lost", 2)
-            assert "exit status 1" in life["detail"] and "jpeg" in life["detail"]
+            assert (life["state"], life["reason"], life["attempts"]) == ("quarantined", "worker-exited", 2)
+            assert "exit status 1" in life["detail"] and "jpeg (mozjpeg-lossless-optimization 1." in life["detail"]
+            assert "DCT coefficient" in life["detail"], "what MozJPEG said is told"
             assert any("tried once more" in step["text"] for step in life["steps"])
         assert poison.read_bytes() == POISON
         assert compare(before, snapshot(daemon.watched)) == []
