@@ -41,6 +41,30 @@ def jpeg(picture: Image.Image, quality: int = 90, **options: object) -> bytes:
     return out.getvalue()
 
 
+def jpeg_that_ends_its_codec() -> bytes:
+    """A grey block of 8 x 8 whose first coefficient is 4096, which takes 13 bits; 11 are allowed (T.81 F.1.2.1).
+
+    Decoders take it without a word, and MozJPEG ends the process.
+    """
+
+    def segment(marker: int, body: bytes) -> bytes:
+        return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
+
+    one_code = bytes((1, *([0] * 15)))
+    return b"".join(
+        (
+            b"\xff\xd8",
+            segment(0xDB, bytes((0, *([1] * 64)))),
+            segment(0xC0, bytes((8, 0, 8, 0, 8, 1, 1, 0x11, 0))),
+            segment(0xC4, b"\x00" + one_code + b"\x0d"),  # DC: the code 0 means 13 bits follow
+            segment(0xC4, b"\x10" + one_code + b"\x00"),  # AC: the code 0 ends the block
+            segment(0xDA, bytes((1, 1, 0, 0, 63, 0))),
+            b"\x40\x01",  # 0, then 4096 in 13 bits, then 0, and a bit of padding
+            b"\xff\xd9",
+        )
+    )
+
+
 def with_segment(data: bytes, marker: int, body: bytes) -> bytes:
     """A segment right after SOI, or after JFIF where there is one."""
     at = 2 + (2 + int.from_bytes(data[4:6], "big") if data[2:4] == b"\xff\xe0" else 0)

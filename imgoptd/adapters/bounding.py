@@ -5,8 +5,24 @@ For a process of another user that takes CAP_SYS_RESOURCE, which containers with
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+
+CAP_SYS_RESOURCE = 24
+"""Of linux/capability.h."""
+
+
+def may_bound_workers() -> bool:
+    """May this process bound its workers, which become another user if it is root? Without /proc: it may not."""
+    if os.geteuid() != 0:
+        return True
+    try:
+        with open("/proc/self/status", "rb") as status:
+            effective = next(int(line.split()[1], 16) for line in status if line.startswith(b"CapEff:"))
+    except (OSError, StopIteration):
+        return False
+    return bool(effective >> CAP_SYS_RESOURCE & 1)
 
 
 def bound_data(pid: int, pidfd: int, limit_bytes: int | None) -> bool:

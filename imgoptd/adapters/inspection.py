@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgoptd.adapters import triggers
+from imgoptd.adapters.bounding import may_bound_workers
 from imgoptd.adapters.cgroup import Groups
 from imgoptd.adapters.filesystems import filesystem_of
 from imgoptd.adapters.inotify_limits import Exhausted, inotify_limit, mend
@@ -158,6 +159,7 @@ def _machine() -> Iterator[Finding]:
         yield Finding(Level.WARNING, "memory", sentence, "make /proc/meminfo readable (ProcSubset=all in the unit)")
     else:
         yield Finding(Level.OK, "memory", f"{show_bytes(limits.memory_bytes)}, {limits.cpus} CPUs may be used{quota}")
+    yield _bounds()
     try:
         with open("/proc/pressure/memory", encoding="ascii") as file:
             file.read()
@@ -170,6 +172,13 @@ def _machine() -> Iterator[Finding]:
     if not hasattr(ctypes.CDLL(None), "renameat2"):
         sentence = "this C library has no renameat2, which a replace needs"
         yield Finding(Level.ERROR, "libc", sentence, "use glibc 2.28 or newer, or musl 1.2.6 or newer")
+
+
+def _bounds() -> Finding:
+    if may_bound_workers():
+        return Finding(Level.OK, "workers", "the daemon bounds the memory of each")
+    sentence = "each bounds its own memory: without CAP_SYS_RESOURCE root may not do that to another user's process"
+    return Finding(Level.OK, "workers", sentence)
 
 
 def _alerts(groups: Groups) -> Finding:

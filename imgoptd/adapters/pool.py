@@ -28,10 +28,6 @@ _OPEN_FILES = (
     "workers cannot be kept from files here: one that a hostile image took over could read and write what its user "
     "may; use a kernel with Landlock in its lsm= list (5.13 or newer), and let no filter forbid it"
 )
-_SELF_BOUND = (
-    "the kernel does not let us bound the memory of workers ({}): each bounds itself before it looks at a file. "
-    "To have it done from outside, give the service CAP_SYS_RESOURCE or run it as a user of its own"
-)
 
 
 def _nothing(text: str) -> None:
@@ -66,7 +62,7 @@ class Pool:
         self._warn = warn
         self._warned_of_files = False
         self._bounds = True
-        """We may bound workers ourselves; otherwise each does it to itself."""
+        """We may bound workers from outside; otherwise each does it to itself."""
         self._workers: dict[int, PoolWorker] = {}
         self._template = Template(
             on_up=self._template_up, on_message=self._template_said, on_gone=self._template_gone, warn=warn
@@ -214,9 +210,8 @@ class Pool:
         if self._bounds and worker.pid and worker.pidfd >= 0:
             try:
                 worker.bound(coming)
-            except OSError as error:
+            except PermissionError:
                 self._bounds = False
-                self._warn(_SELF_BOUND.format(error.strerror))
         return self._bounds
 
     def _send(self, worker_id: int, message: m.Task, fds: Sequence[int], task: Task) -> None:

@@ -6,13 +6,14 @@
 | timeout | ended by us, its task took longer than `job_timeout` | is to blame |
 | worker-lied | ended by us, it said what no honest worker says | is to blame |
 | oom-killed | SIGKILL, and the kernel counted an OOM kill | is to blame |
-| worker-killed | SIGKILL or SIGTERM, and nobody counted anything | is not to blame, up to a number of times |
+| worker-killed | SIGKILL or SIGTERM, and nobody counted anything | is not to blame; deferred after a number of times |
 | memory | its last words are of memory: the codec gave up when its reservation was refused to grow | is to blame |
 | worker-crashed | any other signal | is to blame |
 | worker-exited | it left by itself, with whatever status | is to blame |
 
 What was ended for the sake of others (their template died, it could not be held) blames nobody, whatever it shows.
-An OOM kill and an operator's kill in the same instant cannot be told apart; the number of times bounds that.
+An OOM kill and an operator's kill in the same instant cannot be told apart; the file then looks like one
+that costs memory, and has its second attempt.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ _SIGNALS = {
 """Of signal(7), as on x86 and ARM."""
 
 MAX_KILLS = 8
-"""Times a job's worker may be killed from outside before the job is blamed for it."""
+"""Times a job's worker may be killed from outside before the job is deferred: somebody, or an OOM killer that nobody
+counts, means it. It is never quarantined for that, and never keeps a worker busy for ever."""
 OF_MEMORY = ("memory allocation of", "nsufficient memory", "MemoryError", "ut of memory", "bad_alloc")
 """What Rust, libjpeg, Python, Pillow and C++ say when memory is refused them, and then end."""
 

@@ -8,6 +8,7 @@ from imgoptd.core import events as e
 from imgoptd.core.fleet import Fleet, Worker, WorkerState
 from imgoptd.core.job import Job
 from imgoptd.core.jobs import Jobs
+from imgoptd.core.model import Failure, FailureKind
 from imgoptd.core.shedding import SHED
 from imgoptd.core.turn import Turn
 
@@ -38,20 +39,24 @@ class Exits:
         for job in worker.tasks:
             turn.act(c.Discard(job.ref))
             # Ended for being overdue, it may have got on to the next task before it was gone.
-            if job is running and self._blames(job, ending):
-                if ending.reason in (endings.OOM, endings.MEMORY) and job.record.facts is not None:
-                    self._jobs.estimator.learn_short(job.record, job.reserved_bytes)
-                self._jobs.lost(turn, job, ending.reason, ending.says)
+            if job is running:
+                self._follow(turn, job, ending)
             else:
-                why = ending.says if job is running else "its worker was lost"
-                self._jobs.back_to_queue(turn, job, detail=f"{why}, through no fault of the file")
+                self._jobs.back_to_queue(turn, job, detail="its worker was lost, through no fault of the file")
 
-    def _blames(self, job: Job, ending: endings.Ending) -> bool:
-        """Somebody who kills workers is no fault of a file, up to a bound: an unseen OOM kill looks the same."""
-        if ending.reason == endings.KILLED:
-            job.kills += 1
-            return job.kills > endings.MAX_KILLS
-        return ending.blames
+    def _follow(self, turn: Turn, job: Job, ending: endings.Ending) -> None:
+        """What becomes of the job that the worker was at."""
+        job.kills += ending.reason == endings.KILLED
+        if ending.reason in (endings.OOM, endings.MEMORY) and job.record.facts is not None:
+            self._jobs.estimator.learn_short(job.record, job.reserved_bytes)
+        if ending.blames:
+            self._jobs.lost(turn, job, ending.reason, ending.says)
+        elif job.kills > endings.MAX_KILLS:
+            self._jobs.failed(
+                turn, job, Failure(FailureKind.TRANSIENT, ending.reason, f"{ending.says}, again and again")
+            )
+        else:
+            self._jobs.back_to_queue(turn, job, detail=f"{ending.says}, through no fault of the file")
 
     def _died(self, turn: Turn, worker: Worker, event: e.WorkerExited, ending: endings.Ending) -> None:
         turn.announce(

@@ -12,9 +12,8 @@ import psutil
 from tests import images
 from tests.checker import compare, snapshot
 from tests.harness import Daemon, drop, eventually, unique
-from tests.integration.test_worker_template import _jpeg_with_an_impossible_coefficient
 
-POISON = _jpeg_with_an_impossible_coefficient()
+POISON = images.jpeg_that_ends_its_codec()
 
 
 def set_workers(daemon: Daemon, line: str) -> None:

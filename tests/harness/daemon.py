@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -90,6 +90,10 @@ existing = "{existing}"
         self._program, self._rights = another_user.program("imgoptd"), another_user.rights(uid)
         for path in (self.base, self.watched, self.config):
             os.chown(path, uid, uid)
+
+    def run_within(self, wrap: Callable[[list[str]], list[str]]) -> None:
+        """From the next start on by the command that `wrap` makes of the program's."""
+        self._program = wrap(self._program)
 
     # ---- its life ----
 

@@ -148,32 +148,11 @@ def test_each_end_of_a_worker_is_reported_with_its_status(server: Server) -> Non
 
 def test_a_codec_that_ends_its_process_is_reported(server: Server, files: list[int]) -> None:
     """MozJPEG does so on a coefficient that it cannot write; decoders take it without a word."""
-    os.write(files[0], _jpeg_with_an_impossible_coefficient())
+    os.write(files[0], images.jpeg_that_ends_its_codec())
     worker = server.spawn(4)
     send(worker.sock, OptimizeTask(1, ImageFacts("jpeg"), JobSettings()), files)
     assert server.receive() == Exited(4, worker.pid, 1)
     assert "out of range" in server.said()
-
-
-def _jpeg_with_an_impossible_coefficient() -> bytes:
-    """A grey block of 8 x 8 whose first coefficient is 4096, which takes 13 bits; 11 are allowed (T.81 F.1.2.1)."""
-
-    def segment(marker: int, body: bytes) -> bytes:
-        return bytes((0xFF, marker)) + (len(body) + 2).to_bytes(2, "big") + body
-
-    one_code = bytes((1, *([0] * 15)))
-    return b"".join(
-        (
-            b"\xff\xd8",
-            segment(0xDB, bytes((0, *([1] * 64)))),
-            segment(0xC0, bytes((8, 0, 8, 0, 8, 1, 1, 0x11, 0))),
-            segment(0xC4, b"\x00" + one_code + b"\x0d"),  # DC: the code 0 means 13 bits follow
-            segment(0xC4, b"\x10" + one_code + b"\x00"),  # AC: the code 0 ends the block
-            segment(0xDA, bytes((1, 1, 0, 0, 63, 0))),
-            b"\x40\x01",  # 0, then 4096 in 13 bits, then 0, and a bit of padding
-            b"\xff\xd9",
-        )
-    )
 
 
 def test_a_worker_that_is_sent_nonsense_ends_with_a_bad_status(

@@ -70,16 +70,23 @@ def test_a_worker_killed_from_outside_blames_nobody(status: int) -> None:
     assert [world.state(ref)[0] for ref in (A, B)] == [JobState.DONE, JobState.DONE]
 
 
-def test_a_job_whose_worker_is_killed_from_outside_again_and_again_is_blamed_in_the_end() -> None:
+def test_a_job_whose_worker_is_killed_from_outside_again_and_again_waits_longer_and_longer_and_is_never_blamed() -> (
+    None
+):
     world = World(workers_max=1)
     world.drop(A, PHOTO)
-    kills = 0
-    while world.store.files.get(A) is None or world.store.files[A].state is not JobState.QUARANTINED:
-        world.answer(job := world.until(c.SendJob))
-        world.end_worker(job.worker, -9)
-        world.turn()
-        kills += 1
-    assert kills == MAX_KILLS + 2
+    waits_s = []
+    for _ in range(3):
+        for _ in range(MAX_KILLS + 1):
+            world.answer(job := world.until(c.SendJob))
+            world.end_worker(job.worker, -9)
+            world.turn()
+        assert world.state(A) == (JobState.DEFERRED, "worker-killed")
+        assert world.store.files[A].attempts == 0
+        waits_s.append((world.engine.next_deadline_s() or 0.0) - world.now_s)
+    assert waits_s == sorted(set(waits_s)), "each wait is longer than the one before"
+    world.run()
+    assert world.state(A) == (JobState.DONE, "optimized")
 
 
 @pytest.mark.parametrize(("status", "oom"), [(-9, True), (1, False), (-11, False)])
