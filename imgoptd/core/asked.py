@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from imgoptd.core.model import FileRef
+from imgoptd.core.model import FileRecord, FileRef, Kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +40,16 @@ class RetryRequested:
     """An operator wants the file done, whatever became of it before."""
 
     ref: FileRef
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreAsked:
+    """An operator wants this original back; it was found whole, and all is ready to exchange it.
+
+    Answer: AnswerRestore, at once where it may not be, else after the Restore that is asked for.
+    """
+
+    kept: Kept
+    """With `restoring`."""
+    known: FileRecord | None
+    """The store's row of the path: it is valid again when the original stays where it is."""

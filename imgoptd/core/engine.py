@@ -7,6 +7,7 @@ from typing import Any
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.attempts import Attempts
 from imgoptd.core.dispatch import Dispatcher
 from imgoptd.core.estimate import Predict, predict
 from imgoptd.core.exits import Exits
@@ -29,6 +30,7 @@ class Engine:
         self.story = Story()
         self.intake = Intake(self.story, predict)
         self.jobs = self.intake.jobs
+        self.attempts = Attempts(self.jobs, self.story)
         self.restores = Restores(self.story, self.intake)
         self.fleet = Fleet()
         self.exits = Exits(self.jobs, self.fleet)
@@ -91,7 +93,7 @@ class Engine:
         if not self.dispatcher.conditions.draining:
             self.intake.due(turn)
             if not self.dispatcher.conditions.paused:
-                self.jobs.start_copies(turn)
+                self.attempts.start_copies(turn)
         self.exits.end_overdue(turn)
         if self.exits.start_paused_until_s is not None and now_s >= self.exits.start_paused_until_s:
             self.exits.start_paused_until_s = None
@@ -180,12 +182,12 @@ class Engine:
     def _task_started(self, turn: Turn, event: e.TaskStarted) -> None:
         job = self.fleet.handed_over(event.worker, event.ref, turn.now_s)
         if job is not None and event.sha256:
-            self.jobs.read(job, event.sha256)
+            self.attempts.read(job, event.sha256)
 
     def _recognised(self, turn: Turn, event: e.Recognised) -> None:
         taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
         if taken is not None:
-            self.jobs.recognised(turn, taken[1], event)
+            self.attempts.recognised(turn, taken[1], event)
 
     def _task_refused(self, turn: Turn, event: e.TaskRefused) -> None:
         taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
@@ -206,7 +208,7 @@ class Engine:
         taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
         if taken is not None:
             self.exits.started_well()
-            self.jobs.probed(turn, taken[1], event)
+            self.attempts.probed(turn, taken[1], event)
 
     def _finished(self, turn: Turn, event: e.Finished) -> None:
         taken = self.fleet.take_back(event.worker, event.ref, turn.now_s)
@@ -219,7 +221,7 @@ class Engine:
         worker.peak_bytes = max(worker.peak_bytes, effort.peak_bytes)
         worker.bytes_in += job.record.identity.size
         worker.bytes_out += event.outcome.size_bytes or job.record.identity.size
-        self.jobs.finished(turn, job, event.outcome, worker.idle_rss_bytes)
+        self.attempts.finished(turn, job, event.outcome, worker.idle_rss_bytes)
 
     # ---- replacing --------------------------------------------------------------------------------------------------
 
@@ -230,19 +232,19 @@ class Engine:
     def _prepared(self, turn: Turn, event: e.Prepared) -> None:
         job = self._replacing(event.ref)
         if job is not None:
-            self.jobs.prepared(turn, job, event)
+            self.attempts.prepared(turn, job, event)
 
     def _exchanged(self, turn: Turn, event: e.Exchanged) -> None:
         job = self._replacing(event.ref)
         if job is not None:
-            self.jobs.exchanged(turn, job, event)
+            self.attempts.exchanged(turn, job, event)
 
     def _standing(self, turn: Turn, event: e.Standing) -> None:
         job = self._replacing(event.ref)
         if job is not None:
-            self.jobs.standing(turn, job, event)
+            self.attempts.standing(turn, job, event)
 
     def _replace_failed(self, turn: Turn, event: e.ReplaceFailed) -> None:
         job = self._replacing(event.ref)
         if job is not None:
-            self.jobs.replace_failed(turn, job, event.failure)
+            self.attempts.replace_failed(turn, job, event.failure)

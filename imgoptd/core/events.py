@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from imgoptd.core.asked import DrainRequested as DrainRequested
 from imgoptd.core.asked import PauseAsked as PauseAsked
+from imgoptd.core.asked import RestoreAsked as RestoreAsked
 from imgoptd.core.asked import ResumeAsked as ResumeAsked
 from imgoptd.core.asked import RetryRequested as RetryRequested
 from imgoptd.core.asked import ScaleAsked as ScaleAsked
@@ -18,15 +18,22 @@ from imgoptd.core.model import (
     FileRef,
     HintKind,
     Identity,
-    ImageFacts,
     Kept,
     KeptAt,
     Look,
-    Outcome,
     Output,
     Place,
 )
 from imgoptd.core.policy import FolderPolicy
+from imgoptd.core.reports import Finished as Finished
+from imgoptd.core.reports import Probed as Probed
+from imgoptd.core.reports import Recalled as Recalled
+from imgoptd.core.reports import Recognised as Recognised
+from imgoptd.core.reports import TaskRefused as TaskRefused
+from imgoptd.core.reports import TaskStarted as TaskStarted
+from imgoptd.core.reports import WorkerExited as WorkerExited
+from imgoptd.core.reports import WorkerReading as WorkerReading
+from imgoptd.core.reports import WorkerStarted as WorkerStarted
 from imgoptd.core.rescan import Stood
 from imgoptd.core.since import Since
 
@@ -151,82 +158,6 @@ class TakenUp:
 
 
 @dataclass(frozen=True, slots=True)
-class WorkerStarted:
-    worker: int
-    pid: int
-    rss_bytes: int | None
-    """Resident memory of the idle worker; None is unknown."""
-    codecs: Mapping[str, str] = field(default_factory=dict)
-    """Of each format: the libraries that work on it, with their versions."""
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerExited:
-    worker: int
-    status: int
-    """Exit status, or the negated signal number."""
-    oom_killed: bool = False
-    innocent: bool = False
-    """It was ended together with others (their template died, or we ended it unasked): no task of its is to blame."""
-    lied: bool = False
-    """It said what no honest worker says, and was ended for that."""
-    words: str = ""
-    """The end of what it said on its standard error, on one line. It may be a lie, too."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskStarted:
-    """The task was handed over: from now on it is the worker's.
-
-    Of a job, `sha256` is its content, read whole by the daemon; of a probe it is empty.
-    """
-
-    worker: int
-    ref: FileRef
-    sha256: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Recognised:
-    """The daemon read a job's input and knows the content: it was not handed over."""
-
-    worker: int
-    ref: FileRef
-    sha256: str
-    own_result: bool
-    """It stands in a receipt as a result of ours; otherwise it is what the path held when it was last finished."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskRefused:
-    """The task could not be handed over (the file changed, vanished, or could not be opened).
-
-    `failure` is None where only the worker had gone: the job is not to blame.
-    """
-
-    worker: int
-    ref: FileRef
-    failure: Failure | None
-
-
-@dataclass(frozen=True, slots=True)
-class Probed:
-    worker: int
-    ref: FileRef
-    facts: ImageFacts | None
-    failure: Failure | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """A worker reports the outcome of a job."""
-
-    worker: int
-    ref: FileRef
-    outcome: Outcome
-
-
-@dataclass(frozen=True, slots=True)
 class Prepared:
     """The result has the original's metadata and is on disk; it may be exchanged once the intent is durable."""
 
@@ -266,24 +197,6 @@ class ReplaceFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Recalled:
-    """The worker has given the task back unbegun."""
-
-    worker: int
-    ref: FileRef
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerReading:
-    """What the kernel says of one worker now."""
-
-    worker: int
-    rss_bytes: int
-    cpu_s: float | None = None
-    """CPU seconds since it was forked; None is unknown."""
-
-
-@dataclass(frozen=True, slots=True)
 class Sensed:
     """A reading of the machine. None is unknown, never zero."""
 
@@ -317,19 +230,6 @@ class UndoChanged:
 
     files: int
     bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class RestoreAsked:
-    """An operator wants this original back; it was found whole, and all is ready to exchange it.
-
-    Answer: AnswerRestore, at once where it may not be, else after the Restore that is asked for.
-    """
-
-    kept: Kept
-    """With `restoring`."""
-    known: FileRecord | None
-    """The store's row of the path: it is valid again when the original stays where it is."""
 
 
 @dataclass(frozen=True, slots=True)

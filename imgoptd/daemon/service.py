@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import time
 from collections.abc import Callable, Collection, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -37,6 +36,7 @@ from imgoptd.daemon.outputs import Outputs
 from imgoptd.daemon.overflowing import Overflowing
 from imgoptd.daemon.patience import ask_for_time
 from imgoptd.daemon.policy import configured
+from imgoptd.daemon.signs import Signs
 from imgoptd.daemon.stopping import Stopping
 from imgoptd.daemon.supervisor import Supervisor
 from imgoptd.daemon.undo import Undo
@@ -51,8 +51,6 @@ NOBODY_UID = 65534
 """Debian's `nobody`; workers need no rights of their own, since they are handed open descriptors."""
 ONCE_GIVES_UP_S = 30.0
 """How long `--once` waits for a store that cannot be written."""
-STATUS_S = 5.0
-"""How often the line for `systemctl status` is sent anew, at most."""
 
 
 class Service:
@@ -72,8 +70,7 @@ class Service:
         self._begun = False
         """All folders were armed, and what the last run left was taken in."""
         self._reloading = asyncio.Lock()
-        self._ping_every_s = notify.watchdog_interval_s()
-        self._pinged_s = self._status_s = 0.0
+        self._signs = Signs(lambda: self._backend.report.summary())
         self._edge = ThreadPoolExecutor(EDGE_THREADS, thread_name_prefix="edge")
         self._watcher: Watcher | None = None
         self._stopping: Stopping | None = None
@@ -146,7 +143,7 @@ class Service:
                 self._take_signals(stopping)
                 # Turns are made meanwhile: a large or slow folder must not keep us from hearing that we are to stop.
                 self._accompany(self._live(store))
-                await turns.run(lambda: self._finished(stopping), self._ping_every_s)
+                await turns.run(lambda: self._finished(stopping), self._signs.every_s)
             finally:
                 await self._end(control)
         self._log.say("stop", goodbye(self._engine), 5)
@@ -262,14 +259,8 @@ class Service:
         self._supervisor.perform(actions)
 
     def _after_turn(self) -> None:
-        """A full healthy turn lies behind us: sign of life, status line, and those who wait for a file."""
-        now_s = time.monotonic()
-        if self._ping_every_s is not None and now_s - self._pinged_s >= self._ping_every_s / 2:
-            self._pinged_s = now_s
-            notify.watchdog()
-        if now_s - self._status_s >= STATUS_S:
-            self._status_s = now_s
-            notify.status(self._backend.report.summary())
+        """A full healthy turn lies behind us: sign of life, and those who wait for a file."""
+        self._signs.turned()
         self._backend.files.turned()
         self._overflowing.turned()
         self._folders.turned()
