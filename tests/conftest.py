@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from imgoptd.adapters.beneath import Folder
@@ -24,6 +25,10 @@ TIERS = {
     "system": "a real systemd as PID 1",
 }
 OUTCOMES = ("passed", "failed", "error", "skipped")
+
+# How long an example takes says nothing of the code on a machine that others keep busy.
+hypothesis.settings.register_profile("untimed", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("untimed")
 
 
 def tier_of(path: Path) -> str:

@@ -284,4 +284,4 @@ class AnyDisk(RuleBasedStateMachine):
 
 
 TestAnyDisk = AnyDisk.TestCase
-TestAnyDisk.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestAnyDisk.settings = settings(max_examples=60, stateful_step_count=40)

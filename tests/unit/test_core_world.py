@@ -316,4 +316,4 @@ class AnyWorld(RuleBasedStateMachine):
 
 
 TestAnyWorld = AnyWorld.TestCase
-TestAnyWorld.settings = settings(max_examples=150, stateful_step_count=50, deadline=None)
+TestAnyWorld.settings = settings(max_examples=150, stateful_step_count=50)

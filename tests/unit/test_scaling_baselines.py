@@ -317,7 +317,7 @@ machines = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(jobs, machines, st.sampled_from(sorted(BASELINES)))
 def test_no_pool_that_does_all_its_work_is_faster_than_the_bound(
     works: list[tuple[float, float, int, float]], machine: list[tuple[float, int, int, float, int]], name: str

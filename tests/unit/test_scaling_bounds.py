@@ -126,7 +126,7 @@ def placed_in_order(blocks: tuple[Block, ...], slots: int, room: int) -> float:
     return max(start + block.seconds + block.at_s for start, block in placed)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(few_blocks, st.integers(1, 3))
 def test_the_search_finds_what_trying_every_order_finds(blocks: list[Block], slots: int) -> None:
     found = exact.search(blocks, slots=slots, room=10, ramp=0.25)
@@ -147,7 +147,7 @@ def forwards(blocks: list[Block], starts: tuple[int, ...], slots: int, room: int
     )
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(few_blocks.map(lambda blocks: blocks[:3]), st.integers(1, 2))
 def test_the_search_finds_what_trying_every_start_finds(blocks: list[Block], slots: int) -> None:
     horizon = int(sum(block.seconds for block in blocks) + max(block.at_s for block in blocks))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks.scaling.machine import (
@@ -241,7 +241,6 @@ def test_pressure_is_told_of_once_each_time_that_it_begins() -> None:
 JOBS = st.lists(st.tuples(st.floats(0.01, 5.0), st.integers(0, 200), st.floats(0.0, 3.0)), min_size=1, max_size=12)
 
 
-@settings(deadline=None)
 @given(JOBS, st.integers(1, 4), st.floats(0.0, 5.0))
 def test_no_cpu_second_is_lost_or_made_up(
     jobs: list[tuple[float, int, float]], cpus: int, neighbour_cpus: float

@@ -211,7 +211,7 @@ JOBS = st.lists(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(JOBS, st.integers(1, 6))
 def test_with_exact_predictions_nothing_is_killed_and_everything_is_done(
     found: list[tuple[float, float, int, bool]], cpus: int
