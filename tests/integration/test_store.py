@@ -1,8 +1,6 @@
-import asyncio
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +9,6 @@ import pytest
 from imgoptd.adapters.store import HISTORY_STEPS, Store, StoreError
 from imgoptd.adapters.store_schema import VERSION
 from imgoptd.adapters.store_seal import Keeper, Seal, SealState
-from imgoptd.adapters.store_thread import StoreThread
 from imgoptd.core.commands import (
     AppendStep,
     BaselineBegun,
@@ -20,7 +17,6 @@ from imgoptd.core.commands import (
     Record,
     SaveFile,
     SaveIntent,
-    SaveOutput,
     SaveReceipt,
 )
 from imgoptd.core.model import (
@@ -30,36 +26,9 @@ from imgoptd.core.model import (
     FileRef,
     Identity,
     ImageFacts,
-    Intent,
     JobState,
-    Mirrored,
-    Output,
-    Receipt,
 )
-
-REF = FileRef(b"/srv/a", b"x/a.jpg")
-ODD = FileRef(b"/srv/\xff", b"new\nline/\xfe\xff'.jpg")
-IDENTITY = Identity(dev=2049, ino=12, size=1000, mtime_ns=1_700_000_000_123_456_789)
-SHA = "ab" * 32
-OTHER_SHA = "cd" * 32
-RECEIPT = Receipt(REF, SHA, OTHER_SHA, bytes_before=1000, bytes_after=800, profile="archive")
-INTENT = Intent(REF, b".imgoptd-1.tmp", IDENTITY, IDENTITY._replace(ino=13, size=800), OTHER_SHA, SHA)
-
-
-def record(ref: FileRef = REF, state: JobState = JobState.QUEUED) -> FileRecord:
-    return FileRecord(ref=ref, identity=IDENTITY, state=state)
-
-
-@pytest.fixture
-def state_dir(tmp_path: Path) -> Path:
-    return tmp_path / "deep" / "state"
-
-
-@pytest.fixture
-def store(state_dir: Path) -> Iterator[Store]:
-    opened = Store.open(state_dir)
-    yield opened
-    opened.close()
+from tests.integration.stored import IDENTITY, INTENT, ODD, OTHER_SHA, RECEIPT, REF, SHA, record
 
 
 def test_a_new_store_is_empty_and_for_its_owner_alone(store: Store, state_dir: Path) -> None:
@@ -338,78 +307,3 @@ def test_a_migration_that_fails_leaves_the_store_as_it_was(state_dir: Path) -> N
     assert connection.execute("SELECT name FROM sqlite_master").fetchall() == [("step",)]
     assert connection.execute("PRAGMA user_version").fetchone() == (0,)
     connection.close()
-
-
-def test_the_store_serves_asyncio_from_a_thread_of_its_own(state_dir: Path) -> None:
-    async def use() -> None:
-        store = await StoreThread.open(state_dir)
-        try:
-            assert store.opened_fresh_because == ""
-            await store.commit([])
-            await asyncio.gather(
-                store.commit([SaveFile(record()), AppendStep(REF, "queued", "found"), SaveIntent(INTENT)]),
-                store.commit([SaveReceipt(RECEIPT), BaselineTaken(b"/srv/a")]),
-            )
-            assert await store.file(REF) == record()
-            assert await store.files([REF, ODD]) == [record(), None]
-            assert await store.count_unfinished() == 1
-            assert await store.unfinished_after(0, 10) == [(1, record())]
-            assert await store.unfinished_after(1, 10) == []
-            [known] = await store.known(REF.root, b"", 10)
-            assert (known.path, known.identity, known.state, known.reason) == (REF.path, IDENTITY, JobState.QUEUED, "")
-            assert await store.forget([REF]) == 0
-            await store.check()
-            assert await store.intents() == [INTENT]
-            assert len(await store.history(REF)) == 1
-            assert await store.receipts(REF) == [RECEIPT]
-            assert await store.is_result(OTHER_SHA)
-            assert (await store.totals())["saved"] == 200
-            assert await store.has_baseline(b"/srv/a")
-        finally:
-            await store.close()
-        with pytest.raises(RuntimeError):
-            await store.totals()
-
-    asyncio.run(use())
-    Store.open(state_dir).close()  # the lock is free again
-
-
-def test_an_error_of_the_store_reaches_the_asyncio_caller(store: Store, state_dir: Path) -> None:
-    with pytest.raises(StoreError, match="another imgoptd uses"):
-        asyncio.run(StoreThread.open(state_dir))
-
-
-# ---- output trees ---------------------------------------------------------------------------------------------------
-
-OUTPUT = Output(REF, b"/srv/small\xff", IDENTITY, OTHER_SHA, SHA)
-
-
-def test_what_stands_in_each_output_tree_is_known_by_file_and_tree(store: Store, state_dir: Path) -> None:
-    elsewhere = replace(OUTPUT, root=b"/srv/other", sha256=SHA)
-    newer = replace(OUTPUT, identity=IDENTITY._replace(ino=99))
-    store.commit([SaveOutput(OUTPUT), SaveOutput(elsewhere), SaveOutput(newer)])
-    store.close()
-    reopened = Store.open(state_dir)
-    try:
-        assert reopened.output(REF, OUTPUT.root) == newer
-        assert reopened.output(REF, b"/srv/other") == elsewhere
-        assert reopened.output(ODD, OUTPUT.root) is None
-        assert reopened.has_outputs(b"/srv/other")
-        assert not reopened.has_outputs(b"/srv/third")
-    finally:
-        reopened.close()
-
-
-def test_a_row_and_an_intent_keep_the_output_tree_they_are_for(store: Store) -> None:
-    intent = replace(INTENT, mirrored=Mirrored(OUTPUT.root, IDENTITY._replace(ino=5), SHA))
-    row = replace(record(), output=OUTPUT.root)
-    store.commit([SaveIntent(intent), SaveFile(row)])
-    assert store.intents() == [intent]
-    assert store.file(REF) == row
-    assert store.known(REF.root, b"", 9)[0].output == OUTPUT.root
-
-
-def test_a_vanished_original_whose_output_stands_is_not_forgotten(store: Store) -> None:
-    store.commit([SaveFile(replace(record(REF, JobState.SKIPPED), reason="left-alone")), SaveOutput(OUTPUT)])
-    assert store.forget([REF]) == 0
-    assert store.output(REF, OUTPUT.root) == OUTPUT

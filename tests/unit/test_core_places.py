@@ -1,60 +1,22 @@
-"""Sick disks and lost folders: what lies there waits together, is told of once, and goes on by itself."""
+"""Sick disks: what lies there waits together, is told of once, and goes on by itself."""
 
 from __future__ import annotations
-
-import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.backlog import Backlog
 from imgoptd.core.breaker import State
-from imgoptd.core.deferred import Deferred
-from imgoptd.core.job import Job, Stage
+from imgoptd.core.job import Stage
 from imgoptd.core.model import (
-    Domain,
     Failure,
     FailureKind,
-    FileRecord,
     FileRef,
-    HintKind,
-    Identity,
-    JobSettings,
     JobState,
     Place,
 )
 from tests.unit.disk import Content
+from tests.unit.many_files import OTHER, PLACE, all_done, deferred_job, drop, names, said, sick
 from tests.unit.world import ROOT, World, folder
-
-OTHER = b"/srv/other"
-PLACE = Place(ROOT, 1)
-
-
-def names(count: int, root: bytes = ROOT) -> list[FileRef]:
-    return [FileRef(root, b"%02d.jpg" % number) for number in range(count)]
-
-
-def drop(world: World, refs: list[FileRef]) -> None:
-    for ref in refs:
-        world.drop(ref, Content("photo", world.disk.number()))
-
-
-def said(world: World, *events: str) -> list[str]:
-    return [one.event for one in world.asked(c.Announce) if one.event in events]
-
-
-def all_done(world: World, refs: list[FileRef]) -> bool:
-    return all(world.state(ref) == (JobState.DONE, "optimized") for ref in refs)
-
-
-def sick(count: int = 40) -> tuple[World, list[FileRef]]:
-    """A world with files on a disk whose breaker is open."""
-    world, refs = World(folder(), folder(OTHER)), names(count)
-    drop(world, refs)
-    world.until(c.SendJob)
-    world.disk.sick.add(ROOT)
-    world.run(4.0)
-    assert world.engine.jobs.places.breakers.state(PLACE) is State.OPEN
-    return world, refs
 
 
 def test_a_sick_disk_is_told_once_for_all_its_files_and_only_those_under_way_get_a_row() -> None:
@@ -223,7 +185,7 @@ def test_a_folder_taken_out_and_in_again_begins_without_suspicion() -> None:
 
 
 def test_of_two_disks_in_one_folder_only_the_sick_one_is_shut() -> None:
-    backlog, jobs = Backlog(), [waiting(number, 0.0, dev=dev) for number, dev in enumerate([1, 2, 1, 2])]
+    backlog, jobs = Backlog(), [deferred_job(number, 0.0, dev=dev) for number, dev in enumerate([1, 2, 1, 2])]
     for job in jobs:
         job.stage = Stage.READY
         backlog.add(job)
@@ -231,7 +193,7 @@ def test_of_two_disks_in_one_folder_only_the_sick_one_is_shut() -> None:
     assert (backlog.jobs, backlog.bytes, backlog.jobs_on(PLACE), backlog.jobs_below(ROOT)) == (2, 20, 2, 4)
     assert backlog.next_ready(jobs[0].domain) is jobs[1]
     assert backlog.backfill(jobs[0].domain, lambda job: job.place == PLACE) is None
-    backlog.add(more := waiting(4, 0.0, dev=1))
+    backlog.add(more := deferred_job(4, 0.0, dev=1))
     assert backlog.next_probe(more.domain) is None, "what comes to a shut disk waits, too"
     backlog.remove(jobs[1])
     backlog.remove(jobs[3])
@@ -239,177 +201,3 @@ def test_of_two_disks_in_one_folder_only_the_sick_one_is_shut() -> None:
     backlog.open(PLACE)
     assert (backlog.next_ready(more.domain), backlog.next_probe(more.domain)) == (jobs[0], more)
     assert (backlog.jobs, backlog.bytes) == (3, 30)
-
-
-# ---- lost folders ---------------------------------------------------------------------------------------------------
-
-
-def lost(*, queued: bool) -> tuple[World, list[FileRef]]:
-    world, refs = World(), names(40)
-    world.run()
-    drop(world, refs)
-    if queued:
-        world.until(c.SendJob)
-    world.lose(ROOT)
-    world.run(120.0)
-    return world, refs
-
-
-@pytest.mark.parametrize("queued", [True, False], ids=["queued", "not looked at yet"])
-def test_while_a_folder_is_lost_nothing_of_it_is_looked_at_tried_or_told(queued: bool) -> None:
-    world, refs = lost(queued=queued)
-    assert said(world, "deferred", "disk-ill") == []
-    looks, sends = len(world.asked(c.LookAt)), len(world.asked(c.SendJob))
-    world.hint(FileRef(ROOT, b"late.jpg"), HintKind.CREATED)
-    world.run(7200.0)
-    assert (len(world.asked(c.LookAt)), len(world.asked(c.SendJob))) == (looks, sends)
-    assert world.asked(c.ProbeFolder) == []
-    assert world.engine.at_rest() and world.engine.deferred() >= len(refs) - 1
-    kept = world.engine.jobs.places.kept_back(refs[-1], None, world.now_s)
-    assert kept is not None and kept.reason == "folder-lost" and "it is gone" in kept.detail
-    assert (refs[-1] in world.store.files) == queued, "what was not a job yet gets no row"
-
-
-@pytest.mark.parametrize("queued", [True, False], ids=["queued", "not looked at yet"])
-def test_when_it_is_found_all_of_it_goes_on_at_once(queued: bool) -> None:
-    world, refs = lost(queued=queued)
-    world.find(ROOT)
-    world.run(2.0)
-    assert all_done(world, refs)
-
-
-def test_a_look_that_was_under_way_when_its_folder_was_lost_says_nothing_of_the_file() -> None:
-    world, [ref] = World(), names(1)
-    world.run()
-    drop(world, [ref])
-    look = world.until(c.LookAt)
-    world.lose(ROOT)
-    world.turn()
-    world.answer(look)
-    world.run(60.0)
-    assert ref not in world.store.files
-    world.find(ROOT)
-    world.run()
-    assert all_done(world, [ref])
-
-
-def test_a_look_from_before_a_change_of_the_configuration_does_not_count_a_waiting_file_twice() -> None:
-    world, [ref] = World(), names(1)
-    world.run()
-    drop(world, [ref])
-    late = world.until(c.LookAt)
-    world.configure(folders=(folder(OTHER),))
-    world.turn()
-    world.configure(folders=(folder(),))
-    world.turn()
-    world.answer(late)  # the answer to the second look, which equals the first: it is to be quiet for a while yet
-    world.turn()
-    world.lose(ROOT)
-    world.turn()
-    world.answer(late)
-    world.run(60.0)
-    assert (world.engine.deferred(), world.engine.unfinished()) == (1, 0)
-
-
-def test_the_disk_of_a_lost_folder_is_forgotten_and_a_found_one_begins_without_suspicion() -> None:
-    world, refs = sick()
-    world.lose(ROOT)
-    world.run(3600.0)
-    assert world.engine.jobs.places.breakers.known == {}
-    world.disk.sick.clear()
-    world.find(ROOT)
-    world.run(2.0)
-    assert all_done(world, refs)
-
-
-def test_a_lost_folder_that_is_watched_no_more_keeps_nothing_back() -> None:
-    world, _ = lost(queued=True)
-    world.configure(folders=(folder(OTHER),))
-    world.run(1.0)
-    assert (world.engine.deferred(), world.engine.unfinished()) == (0, 0)
-    world.post(e.FolderLost(ROOT, "late news"))
-    world.run(1.0)
-    assert world.engine.jobs.places.lost == {}
-
-
-def test_what_is_heard_of_a_folder_that_is_being_armed_waits_without_being_deferred() -> None:
-    world = World()
-    world.post(e.FolderLost(ROOT, ""))
-    [ref] = names(1)
-    drop(world, [ref])
-    world.run(5.0)
-    assert world.asked(c.LookAt) == [] and world.engine.deferred() == 0
-    world.post(e.FolderFound(ROOT))
-    world.run()
-    assert world.state(ref) == (JobState.DONE, "optimized")
-
-
-def test_what_was_heard_of_a_folder_that_cannot_be_armed_is_deferred_until_it_is_found() -> None:
-    world = World()
-    world.post(e.FolderLost(ROOT, ""))
-    [ref] = names(1)
-    drop(world, [ref])
-    world.run(5.0)
-    assert world.engine.unfinished() == 1, "a run of its own waits for the end of the arming"
-    world.lose(ROOT)
-    world.run(5.0)
-    assert (world.engine.deferred(), world.engine.unfinished()) == (1, 0)
-    assert world.asked(c.LookAt) == []
-    world.find(ROOT)
-    world.run()
-    assert world.state(ref) == (JobState.DONE, "optimized")
-
-
-def test_work_that_fails_while_its_folder_is_armed_anew_is_done_without_a_word() -> None:
-    world, [ref] = World(), names(1)
-    drop(world, [ref])
-    job = world.until(c.SendJob)
-    world.configure(folders=(folder(priority=3),))
-    world.post(e.FolderLost(ROOT, ""))
-    world.disk.lost.add(ROOT)
-    world.answer(job)
-    world.run(10.0)
-    assert world.state(ref) != (JobState.DONE, "optimized")
-    world.find(ROOT)
-    world.run()
-    assert world.state(ref) == (JobState.DONE, "optimized")
-    assert said(world, "deferred", "folder-lost") == []
-
-
-# ---- the heap of the deferred ---------------------------------------------------------------------------------------
-
-
-def waiting(number: int, due_s: float, dev: int = 1) -> Job:
-    record = FileRecord(FileRef(ROOT, b"%d" % number), Identity(dev, number, 10, 1), JobState.DEFERRED)
-    return Job(record, Domain(ROOT, 0), 5, JobSettings(), number, 0.0, due_s=due_s)
-
-
-def test_a_million_deferred_jobs_cost_nothing_while_they_are_not_due() -> None:
-    asked = list[Job]()
-
-    def kept_back(job: Job) -> bool:
-        asked.append(job)
-        return False
-
-    deferred = Deferred(kept_back)
-    for number in range(1000):
-        deferred.add(waiting(number, 100.0 + number))
-    assert deferred.overdue(50.0) == []
-    assert (deferred.next_due_s(), asked) == (100.0, [])
-    assert [job.due_s for job in deferred.overdue(101.0)] == [100.0, 101.0]
-
-
-def test_a_job_kept_back_when_it_is_due_comes_when_it_is_woken_and_only_once() -> None:
-    shut = True
-    deferred = Deferred(lambda job: shut)
-    deferred.add(job := waiting(1, 10.0))
-    deferred.add(later := waiting(2, 500.0))
-    assert deferred.overdue(20.0) == []
-    assert deferred.next_due_s() == 500.0
-    shut = False
-    deferred.wake(30.0, lambda one: False)
-    deferred.wake(30.0, lambda one: False)
-    assert deferred.overdue(30.0) == [job]
-    deferred.discard(job.ref)
-    deferred.wake(40.0, lambda one: one is later)
-    assert deferred.overdue(40.0) == [later]
