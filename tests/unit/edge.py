@@ -10,25 +10,19 @@ from imgoptd.core import events as e
 from imgoptd.core.model import (
     Domain,
     Failure,
-    FailureKind,
     FileKind,
-    FileRecord,
     FileRef,
     HintKind,
     Identity,
-    Intent,
-    JobState,
     Kept,
-    KeptAt,
     Mirror,
-    Mirrored,
-    Output,
-    Receipt,
     Restoring,
 )
-from imgoptd.core.recovery import records_after, records_after_restore
+from imgoptd.core.recovery import records_after_restore
 from tests.unit.disk import BURSTING, DEADLY, DEADLY_TO_PROBE, ENDLESS, Content, Disk, File
 from tests.unit.invariants import check_record
+from tests.unit.replaces import TREE, Replaces, SimOutput, changed, name_taken, transient
+from tests.unit.sim_store import SimStore
 
 MIB = 1 << 20
 
@@ -49,18 +43,6 @@ Answerable = (
 )
 
 
-TREE = b"/srv/small"
-"""The output tree of folders that have one."""
-
-
-@dataclass(slots=True)
-class SimOutput:
-    """A file in an output tree."""
-
-    content: Content
-    identity: Identity
-
-
 @dataclass(slots=True)
 class SimWorker:
     domain: Domain
@@ -69,47 +51,7 @@ class SimWorker:
     """Handed over: the file, the content that was read, and whether it is a job (else a probe)."""
 
 
-@dataclass(slots=True)
-class SimStore:
-    files: dict[FileRef, FileRecord] = field(default_factory=dict)
-    intents: dict[FileRef, Intent] = field(default_factory=dict)
-    receipts: list[Receipt] = field(default_factory=list)
-    kept: dict[bytes, Kept] = field(default_factory=dict)
-    outputs: dict[tuple[FileRef, bytes], Output] = field(default_factory=dict)
-    baselines: set[bytes] = field(default_factory=set)
-    begun: dict[bytes, int] = field(default_factory=dict)
-    learned: list[c.SaveLearned] = field(default_factory=list)
-    steps: defaultdict[FileRef, list[tuple[str, str]]] = field(default_factory=lambda: defaultdict(list))
-
-    def commit(self, records: list[c.Record]) -> None:
-        for record in records:
-            match record:
-                case c.SaveFile(file):
-                    assert file.state is not JobState.SETTLING, "a settling file is not stored"
-                    self.files[file.ref] = file
-                case c.AppendStep(ref, step, text):
-                    self.steps[ref].append((step, text))
-                case c.SaveIntent(intent):
-                    self.intents[intent.ref] = intent
-                case c.DropIntent(ref):
-                    self.intents.pop(ref, None)
-                case c.SaveReceipt(receipt):
-                    self.receipts.append(receipt)
-                case c.SaveKept(kept):
-                    self.kept[kept.at.name] = kept
-                case c.DropKept(kept):
-                    del self.kept[kept.at.name]
-                case c.SaveOutput(output):
-                    self.outputs[output.ref, output.root] = output
-                case c.SaveLearned():
-                    self.learned.append(record)
-                case c.BaselineBegun(root, wall_ns):
-                    self.begun.setdefault(root, wall_ns)
-                case c.BaselineTaken(root):
-                    self.baselines.add(root)
-
-
-class Edge:
+class Edge(Replaces):
     """Disk, store, workers and replaces. Nothing happens by itself: each pending action waits for its `answer`."""
 
     def __init__(self, config: e.Configured, machine: e.Sensed) -> None:
@@ -182,7 +124,7 @@ class Edge:
             case c.ProbeFolder(place, ref):
                 if ref.root not in self.disk.lost:
                     sick = place.root in self.disk.sick or how == "fail"
-                    self.post(e.FolderProbed(place, _transient("io-error") if sick else None))
+                    self.post(e.FolderProbed(place, transient("io-error") if sick else None))
             case c.StartWorker(worker):
                 if worker in self.workers:
                     self.workers[worker].up = True
@@ -196,13 +138,13 @@ class Edge:
             case c.SendProbe() | c.SendJob():
                 self._send(action, how)
             case c.Prepare():
-                self._prepare(action, how)
+                self.prepare(action, how)
             case c.Copy():
-                self._copy(action, how)
+                self.copy(action, how)
             case c.Exchange(intent) if intent.mirrored is not None:
-                self._place(intent, intent.mirrored, how)
+                self.place(intent, intent.mirrored, how)
             case c.Exchange(intent):
-                self._exchange(intent, how)
+                self.exchange(intent, how)
             case c.Restore(kept):
                 self._restore(kept, how)
             case c.Sense():
@@ -242,7 +184,7 @@ class Edge:
         file = self.disk.files.get(ref)
         refused = _unopened(file.identity if file else None, action.identity, how)
         if file is None or refused is not None or file.kind is not FileKind.REGULAR:
-            self.post(e.TaskRefused(action.worker, ref, refused or _changed("changed")))
+            self.post(e.TaskRefused(action.worker, ref, refused or changed("changed")))
         elif file.leave is not None and isinstance(action, c.SendJob) and action.mirror is None:
             self.post(e.TaskRefused(action.worker, ref, file.leave))
         elif worker is None:
@@ -253,9 +195,9 @@ class Edge:
         else:
             sha256 = file.content.sha256
             own = any(receipt.after_sha256 == sha256 for receipt in self.store.receipts)
-            taken, stands = self._stands(action.mirror, ref, sha256)
+            taken, stands = self.stands(action.mirror, ref, sha256)
             if taken:
-                self.post(e.TaskRefused(action.worker, ref, _taken()))
+                self.post(e.TaskRefused(action.worker, ref, name_taken()))
                 return
             if own or stands or sha256 == action.known_sha256:
                 self.post(e.Recognised(action.worker, ref, sha256, own and not stands))
@@ -289,100 +231,6 @@ class Edge:
         if self.workers.pop(number, None) is not None:
             self.post(e.WorkerExited(number, status, oom, innocent))
 
-    # ---- replacing --------------------------------------------------------------------------------------------------
-
-    def _prepare(self, action: c.Prepare, how: str) -> None:
-        ref, size = action.ref, action.size_bytes
-        content, file = self.open[ref], self.disk.files.get(ref)
-        assert size == content.optimized().size
-        if how == "fail" or file is None or file.content != content:
-            del self.open[ref]
-            self.post(e.ReplaceFailed(ref, _transient("no-space") if how == "fail" else _changed("changed")))
-            return
-        if file.leave is not None and self.mirrors[ref] is None:
-            del self.open[ref]
-            self.post(e.ReplaceFailed(ref, file.leave))
-            return
-        result = None if how == "copied" else self._new_file(content.optimized())
-        keep = KeptAt(b"", b"%d" % self.disk.number()) if action.keep_original else None
-        mirror = self.mirrors[ref]
-        displaced = self._displaced(ref, mirror) if mirror is not None else file.identity
-        self.post(e.Prepared(ref, b".tmp", displaced, result, content.optimized().sha256, keep))
-
-    def _new_file(self, content: Content) -> Identity:
-        number = self.disk.number()
-        return Identity(1, number, content.size, number)
-
-    def _exchange(self, intent: Intent, how: str) -> None:
-        ref, content = intent.ref, self.open[intent.ref]
-        if intent.result is None:
-            result = self._new_file(content.optimized())
-            sha256, keep = intent.result_sha256, intent.keep
-            self.post(e.Prepared(ref, intent.temp_name, intent.original, result, sha256, keep))
-            return
-        del self.open[ref]
-        file = self.disk.files.get(ref)
-        if how == "fail" or file is None or file.identity != intent.original:
-            self.post(e.ReplaceFailed(ref, _transient("io-error") if how == "fail" else _changed("changed")))
-            return
-        if intent.keep is not None:
-            self.undo[intent.keep.name] = replace(file)
-        file.content, file.ino, file.mtime_ns = content.optimized(), intent.result.ino, intent.result.mtime_ns
-        self.hint(ref, HintKind.MOVED)  # the watcher hears our own exchange too
-        if how == "unfinished":
-            self.post(e.ReplaceFailed(ref, _transient("unfinished")))
-        else:
-            self.post(e.Exchanged(ref, intent.result, intent.original if intent.keep else None))
-
-    # ---- output trees -----------------------------------------------------------------------------------------------
-
-    def _displaced(self, ref: FileRef, mirror: Mirror) -> Identity:
-        standing = self.trees[mirror.root].get(ref)
-        return standing.identity if standing is not None else Identity(1, 0, 0, 0)
-
-    def _stands(self, mirror: Mirror | None, ref: FileRef, sha256: str) -> tuple[bool, bool]:
-        """Is the name taken by what is not our earlier output? Does the output of just this content stand there?"""
-        standing = self.trees[mirror.root].get(ref) if mirror is not None else None
-        if mirror is None or standing is None:
-            return False, False
-        ours = mirror.earlier is not None and mirror.earlier.identity == standing.identity
-        return not ours, mirror.earlier is not None and mirror.earlier.source_sha256 == sha256
-
-    def _copy(self, action: c.Copy, how: str) -> None:
-        ref, file = action.ref, self.disk.files.get(action.ref)
-        sha256 = file.content.sha256 if file is not None else ""
-        taken, stands = self._stands(action.mirror, ref, sha256)
-        if how == "fail":
-            self.post(e.ReplaceFailed(ref, _transient("no-space")))
-        elif file is None or file.kind is not FileKind.REGULAR or file.identity != action.identity:
-            self.post(e.ReplaceFailed(ref, _changed("changed")))
-        elif taken:
-            self.post(e.ReplaceFailed(ref, _taken()))
-        elif stands:
-            self.post(e.Standing(ref, sha256))
-        else:
-            self.open[ref], self.mirrors[ref] = file.content, action.mirror
-            result = None if how == "copied" else self._new_file(file.content)
-            self.post(e.Prepared(ref, b".tmp", self._displaced(ref, action.mirror), result, sha256))
-
-    def _place(self, intent: Intent, mirrored: Mirrored, how: str) -> None:
-        ref, source = intent.ref, self.open[intent.ref]
-        result = source if intent.result_sha256 == source.sha256 else source.optimized()
-        if intent.result is None:
-            identity = self._new_file(result)
-            self.post(e.Prepared(ref, intent.temp_name, intent.original, identity, intent.result_sha256))
-            return
-        del self.open[ref]
-        file, standing = self.disk.files.get(ref), self.trees[mirrored.root].get(ref)
-        if how == "fail" or file is None or file.identity != mirrored.source:
-            self.post(e.ReplaceFailed(ref, _transient("io-error") if how == "fail" else _changed("changed")))
-        elif (standing.identity if standing else None) != (intent.original if intent.original.ino else None):
-            self.post(e.ReplaceFailed(ref, _taken()))
-        else:
-            self.trees[mirrored.root][ref] = SimOutput(result, intent.result)
-            done = e.ReplaceFailed(ref, _transient("unfinished")) if how == "unfinished" else None
-            self.post(done or e.Exchanged(ref, intent.result))
-
     def _finish_replace(self, ref: FileRef) -> None:
         """A replace that was left with its names in disorder is put right before the next look at the file."""
         busy = any(isinstance(one, c.Exchange) and one.intent.ref == ref for one in self.pending)
@@ -391,18 +239,6 @@ class Edge:
         restoring = any(isinstance(one, c.Restore) and one.kept.ref == ref for one in self.pending)
         if ref not in self.live_restores and not restoring:
             self.recover_restores(ref)
-
-    def recover(self, intent: Intent) -> None:
-        file: File | SimOutput | None = self.disk.files.get(intent.ref)
-        if intent.mirrored is not None:
-            file = self.trees[intent.mirrored.root].get(intent.ref)
-        identity = file.identity if file else None
-        finished = intent.result is not None and identity == intent.result
-        known = self.store.files.get(intent.ref)
-        kept = intent.original if intent.keep and intent.keep.name in self.undo else None
-        self.commit(records_after(intent, known, finished, identity, "put right", "archive", kept))
-        if kept is not None:
-            self.post(e.UndoChanged(1, kept.size))
 
     # ---- bringing originals back ------------------------------------------------------------------------------------
 
@@ -419,13 +255,13 @@ class Edge:
     def _restore(self, kept: Kept, how: str) -> None:
         file = self.disk.files.get(kept.ref)
         if how == "fail" or (file is not None and file.identity != kept.result):
-            failure = _transient("io-error") if how == "fail" else _changed("not-our-result")
+            failure = transient("io-error") if how == "fail" else changed("not-our-result")
             self.post(e.RestoreFailed(kept, failure))
             return
         self.disk.files[kept.ref] = self.undo.pop(kept.at.name)
         self.hint(kept.ref, HintKind.MOVED)
         if how == "unfinished":
-            self.post(e.RestoreFailed(kept, _transient("unfinished")))
+            self.post(e.RestoreFailed(kept, transient("unfinished")))
         else:
             self.post(e.Restored(kept))
 
@@ -452,19 +288,7 @@ class Edge:
 
 def _unopened(there: Identity | None, wanted: Identity, how: str) -> Failure | None:
     if how == "fail":
-        return _transient("io-error")
+        return transient("io-error")
     if there is None:
-        return _changed("vanished")
-    return None if there == wanted else _changed("changed")
-
-
-def _taken() -> Failure:
-    return Failure(FailureKind.REJECTED, "output-taken", "something else has its name")
-
-
-def _changed(reason: str) -> Failure:
-    return Failure(FailureKind.CHANGED, reason, "it is another file now")
-
-
-def _transient(reason: str) -> Failure:
-    return Failure(FailureKind.TRANSIENT, reason, "something failed")
+        return changed("vanished")
+    return None if there == wanted else changed("changed")

@@ -11,7 +11,7 @@ from imgoptd.core import events as e
 from imgoptd.core.mirroring import COPIES_AT_ONCE
 from imgoptd.core.model import Failure, FailureKind, FileRef, JobState
 from tests.unit.disk import Content
-from tests.unit.edge import TREE
+from tests.unit.replaces import TREE
 from tests.unit.world import ROOT, World, folder
 
 PHOTO, TIGHT, GIF = Content("photo"), Content("tight"), Content("gif")

@@ -12,8 +12,9 @@ from imgoptd.core.model import FINAL_STATES, FileKind, FileRecord, FileRef, Hint
 from imgoptd.core.restores import RESTORED
 from imgoptd.core.undo import UNDO_FULL
 from tests.unit.disk import ALICE, BOB, Content, File
-from tests.unit.edge import MIB, TREE
+from tests.unit.edge import MIB
 from tests.unit.invariants import NOT_ABOUT_CONTENT
+from tests.unit.replaces import TREE
 from tests.unit.world import World, folder
 
 ROOTS = (b"/srv/a", b"/srv/b", b"/srv/later", b"/srv/mirrored")
