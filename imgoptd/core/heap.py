@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
-from imgoptd.core.upcoming import in_order
-
+T = TypeVar("T")
 Item = TypeVar("Item", bound=Hashable)
 Key = tuple[Any, ...]
 """Compared with other keys of the same heap alone; the least comes first."""
@@ -29,9 +28,6 @@ class Heap(Generic[Item]):
     def __len__(self) -> int:
         return len(self._own)
 
-    def __contains__(self, item: Item) -> bool:
-        return item in self._own
-
     def members(self) -> Iterator[Item]:
         """In no order."""
         return iter(self._own)
@@ -51,10 +47,6 @@ class Heap(Generic[Item]):
         """Take it out, if it is there."""
         if self._own.pop(item, None) is not None:
             self._tidy()
-
-    def key(self, item: Item) -> Key | None:
-        own = self._own.get(item)
-        return own[0] if own is not None else None
 
     def head(self) -> Item | None:
         entry = self._top()
@@ -79,7 +71,7 @@ class Heap(Generic[Item]):
 
     def in_order(self) -> Iterator[Item]:
         """All members; the heap must not change meanwhile. Whoever takes a few pays for a few."""
-        return (entry[2] for entry in in_order(self._entries) if self._own.get(entry[2]) is entry)
+        return (entry[2] for entry in upcoming(self._entries) if self._own.get(entry[2]) is entry)
 
     def _top(self) -> _Entry[Item] | None:
         while self._entries:
@@ -93,3 +85,18 @@ class Heap(Generic[Item]):
         if len(self._entries) > 2 * len(self._own) + SLACK:
             self._entries = list(self._own.values())
             heapq.heapify(self._entries)
+
+
+def upcoming(heap: Sequence[T]) -> Iterator[T]:
+    """The entries of a heap, least first. Whoever takes `n` of them pays for `n`, however many there are.
+
+    Each entry is no less than its parent (`heapq`), so the next one is always a child of one that was given out. The
+    heap must not change meanwhile. Entries must differ, as the heap itself asks for.
+    """
+    frontier = [(heap[0], 0)] if heap else []
+    while frontier:
+        entry, place = heapq.heappop(frontier)
+        yield entry
+        for child in (2 * place + 1, 2 * place + 2):
+            if child < len(heap):
+                heapq.heappush(frontier, (heap[child], child))

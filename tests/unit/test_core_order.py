@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 
 from imgoptd.core.backlog import Backlog
 from imgoptd.core.estimate import Estimate
-from imgoptd.core.heap import SLACK, Heap
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.line import BULK_IN, OLDEST_IN
 from imgoptd.core.model import Domain, FileRecord, FileRef, Identity, JobSettings, JobState
@@ -129,25 +128,6 @@ def _compare(backlog: Backlog, naive: list[Job]) -> None:
     if foremost is not None:
         fresh = [job for job in seen if job.record.fresh]
         assert not fresh or any(job.domain == foremost for job in fresh)
-
-
-@settings(max_examples=40)
-@given(st.lists(st.tuples(st.integers(0, 9), st.none() | st.integers(0, 99)), max_size=300))
-def test_a_heap_is_a_sorted_list_whose_members_come_go_and_move(changes: list[tuple[int, int | None]]) -> None:
-    heap: Heap[int] = Heap()
-    keys: dict[int, int] = {}
-    for item, key in changes:
-        if key is None:
-            heap.remove(item)
-            keys.pop(item, None)
-        else:
-            heap.push(item, (key, item))
-            keys[item] = key
-        order = sorted(keys, key=lambda one: (keys[one], one))
-        assert list(heap.in_order()) == order
-        assert (heap.head(), len(heap)) == (order[0] if order else None, len(keys))
-        assert heap.first(2, lambda one: one % 2 == 1) == next((one for one in order[:2] if one % 2 == 1), None)
-        assert len(heap._entries) <= 2 * len(keys) + SLACK
 
 
 # ---- within a domain ------------------------------------------------------------------------------------------------
