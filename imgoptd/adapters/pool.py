@@ -143,6 +143,7 @@ class Pool:
             theirs.close()
             os.close(stderr)
         self._workers[worker_id] = worker
+        self._template.owed.add(worker_id)
         asyncio.get_running_loop().add_reader(ours, self._read_worker, worker)
 
     def retire(self, worker_id: int) -> None:
@@ -243,12 +244,19 @@ class Pool:
         try:
             worker.pidfd = os.pidfd_open(message.pid)
         except ProcessLookupError:
-            pass  # it died already; its exit follows
+            self._template.owed.add(worker.id)  # it died already; its exit follows
         except OSError:  # no descriptor is free: it could not be ended, so it is let go, and ends with its socket
             self._forget(worker)
             self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True))
             return
+        else:
+            asyncio.get_running_loop().add_reader(worker.pidfd, self._died, worker)
         self._started(worker)
+
+    def _died(self, worker: PoolWorker) -> None:
+        """It is dead; how it ended is the template's to say."""
+        asyncio.get_running_loop().remove_reader(worker.pidfd)
+        self._template.owed.add(worker.id)
 
     def _started(self, worker: PoolWorker) -> None:
         """It is up when both it and the template have said so; the two sockets are in no order."""
@@ -320,6 +328,9 @@ class Pool:
         self._post(e.WorkerExited(worker_id, status, oom_killed, lied=worker.lied, words=words))
 
     def _forget(self, worker: PoolWorker) -> None:
-        asyncio.get_running_loop().remove_reader(worker.sock)
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(worker.sock)
+        if worker.pidfd >= 0:
+            loop.remove_reader(worker.pidfd)
         worker.close()
         self._workers.pop(worker.id, None)

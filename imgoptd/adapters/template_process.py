@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Sequence
 
+from imgoptd.adapters.owed import Owed
 from imgoptd.adapters.processes import template_environment
 from imgoptd.wire import frames
 from imgoptd.wire import messages as m
@@ -19,6 +20,10 @@ RETRY_S = 1.0
 RETRY_MOST_S = 60.0
 _ENDED_AT_ONCE = (
     "the process that forks the workers ended at once; `imgoptd --check` shows what is wrong with the codecs"
+)
+_HANGS = (
+    "the process that forks the workers does not answer (stopped by a signal, or by the machine?); it is ended with "
+    "all workers, and a new one takes its place; their jobs wait again and are not to blame"
 )
 
 
@@ -42,6 +47,8 @@ class Template:
         self._sock: socket.socket | None = None
         self._receiver: frames.Receiver[m.FromTemplate] | None = None
         self._closing = False
+        self.owed = Owed(self._hangs)
+        """Of each worker that was asked for that it was forked, of each that has died that it has."""
         self._retry_s = RETRY_S
         """Doubles each time one ends before it has forked anything."""
 
@@ -88,6 +95,7 @@ class Template:
     async def close(self) -> None:
         """End it."""
         self._closing = True
+        self.owed.clear()
         loop = asyncio.get_running_loop()
         if self._sock is None or self._process is None:
             return
@@ -106,13 +114,21 @@ class Template:
         try:
             while True:
                 message, _ = self._receiver.receive()
+                self.owed.drop(message.worker)
                 self._on_message(message)
         except BlockingIOError:
             return
         except (frames.Closed, frames.ProtocolError):
             self._gone()
 
+    def _hangs(self) -> None:
+        """Nothing can be started any more, and nobody hears of those that die: its socket ends with it."""
+        if self._process is not None:
+            self._warn(_HANGS)
+            self._process.kill()
+
     def _gone(self) -> None:
+        self.owed.clear()
         loop = asyncio.get_running_loop()
         assert self._sock is not None and self._process is not None
         loop.remove_reader(self._sock)

@@ -7,18 +7,19 @@ import os
 import resource
 import signal
 import sys
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 
 import psutil
 import pytest
 
-from imgoptd.adapters import template_process
+from imgoptd.adapters import owed, template_process
 from imgoptd.adapters.pool import WorkerGone
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, ImageFacts, JobSettings, Verdict
 from imgoptd.wire.messages import OptimizeTask
 from tests import images
-from tests.integration.pooling import Posted, become, gone, memory_file, open_descriptors, running
+from tests.integration.pooling import TIMEOUT_S, Posted, become, gone, memory_file, open_descriptors, running
 
 JPEG = images.jpeg(images.photo(64, 48))
 
@@ -137,6 +138,59 @@ def test_a_killed_template_takes_its_workers_without_blame_and_the_waiting_start
         assert (await posted.probed(3, JPEG)).failure is None
         assert not posted.of(e.WorkerStarted, 4) and not posted.of(e.WorkerStarted, 5)
         assert all([await gone(pid) for pid in pids])
+
+    with_pool(test)
+
+
+@contextmanager
+def impatient(grace_s: float = 0.05) -> Iterator[None]:
+    """A template that is silent for a fraction of a second hangs. A new one takes longer than that to be there."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(template_process, "RETRY_S", 0.05)
+        patch.setattr(owed, "ANSWER_S", 0.1)
+        patch.setattr(owed, "GRACE_S", grace_s)
+        yield
+
+
+def test_a_template_that_does_not_tell_of_a_dead_worker_is_ended_and_nobody_is_to_blame() -> None:
+    async def test(posted: Posted) -> None:
+        pid, template = await posted.started(1), posted.pool.template_pid
+        assert template is not None
+        with impatient():
+            os.kill(template, signal.SIGSTOP)
+            os.kill(pid, signal.SIGKILL)
+            assert await posted.until(e.WorkerExited, 1) == e.WorkerExited(1, -signal.SIGKILL, innocent=True)
+        assert "does not answer" in posted.told[0]
+        await posted.started(2)
+        assert posted.pool.template_pid != template
+
+    with_pool(test)
+
+
+def test_a_template_that_does_not_fork_what_it_is_asked_for_is_ended() -> None:
+    async def test(posted: Posted) -> None:
+        await posted.started(1)
+        assert posted.pool.template_pid is not None
+        with impatient():
+            os.kill(posted.pool.template_pid, signal.SIGSTOP)
+            posted.pool.start(2)
+            assert (await posted.until(e.WorkerExited, 2)).innocent
+        await posted.started(3)
+
+    with_pool(test)
+
+
+def test_a_template_that_answers_late_because_all_were_stopped_goes_on() -> None:
+    async def test(posted: Posted) -> None:
+        pid, template = await posted.started(1), posted.pool.template_pid
+        assert template is not None
+        with impatient(grace_s=TIMEOUT_S):
+            os.kill(template, signal.SIGSTOP)
+            os.kill(pid, signal.SIGKILL)
+            await asyncio.sleep(2 * owed.ANSWER_S)
+            os.kill(template, signal.SIGCONT)
+            assert not (await posted.until(e.WorkerExited, 1)).innocent
+        assert posted.pool.template_pid == template and not posted.told
 
     with_pool(test)
 
