@@ -141,10 +141,14 @@ def _polled(path: str, first: bytes, name: str) -> Trigger:
         if first:
             os.write(fd, first)
         poll = select.epoll()
+        try:
+            poll.register(fd, select.EPOLLPRI)
+        except OSError:  # a plain file, which tells nothing
+            poll.close()
+            raise
     except OSError:
         os.close(fd)
         raise
-    poll.register(fd, select.EPOLLPRI)
 
     def take() -> bool:
         # Who waited for `poll` has taken the event by now, mostly; the error of a group that is gone stays.

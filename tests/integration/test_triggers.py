@@ -97,6 +97,14 @@ def test_what_the_service_manager_names_and_cannot_be_had_is_told_and_replaced(
     assert refused[1] == f"{tmp_path}/pressure/memory: No such file or directory", "the machine's own was tried next"
 
 
+def test_a_plain_file_in_place_of_a_pressure_file_is_refused_and_no_descriptor_of_it_stays(tmp_path: Path) -> None:
+    (tmp_path / "plain").write_bytes(b"")
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(triggers.Refused, match="plain"):
+        triggers.of_manager(str(tmp_path / "plain"), "")
+    assert os.listdir("/proc/self/fd") == before
+
+
 def test_without_a_free_descriptor_nothing_is_armed_and_nothing_raised() -> None:
     program = (
         "import resource, sys; from imgoptd.adapters import triggers; from imgoptd.adapters.cgroup import Groups\n"
