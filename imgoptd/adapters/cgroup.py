@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from imgoptd.adapters.kernel_files import KernelFiles
 
+FULL = 0.9
+"""From this share of its limit on, page cache included, a group may have pages taken back; below it none are."""
 V1_UNLIMITED_BYTES = (1 << 63) - 4096
 """Version 1 shows `unlimited` as the largest whole page."""
 
@@ -34,6 +36,8 @@ class Memory:
     """The smallest limit of the group and its ancestors; None: unlimited, or none can be read."""
     headroom_bytes: int | None
     """What may still be taken before the first limit is reached, page cache that can be dropped counted as free."""
+    full: bool = False
+    """Pages of ours may be taken back now, for the sake of the limit of the group or of an ancestor."""
 
 
 def parse_mounts(mountinfo: str) -> list[Mount]:
@@ -129,7 +133,7 @@ class Groups:
         ]
         limits = [level.limit_bytes for level in levels if level.limit_bytes is not None]
         rooms = [level.headroom_bytes for level in levels if level.headroom_bytes is not None]
-        return Memory(min(limits, default=None), min(rooms, default=None))
+        return Memory(min(limits, default=None), min(rooms, default=None), any(level.full for level in levels))
 
     def _level(self, folder: str, limit_files: Sequence[str], use_file: str, of_all: str = "") -> Memory:
         """Of one group. `of_all`: what stands before the names of sums over a group and those in it (version 1)."""
@@ -139,12 +143,12 @@ class Groups:
             return Memory(None, None)
         use = parse_limit(self._read(folder, use_file))
         if use is None:
-            return Memory(limit, None)
+            return Memory(limit, None, full=True)  # for all we know
         # Pages of files are charged to the group but given back before it hurts: all that nobody used lately, and half
         # of the others, which would be read again. (Without these a group full of cache looked full for good.)
         stat = self._read(folder, "memory.stat")
         idle, used = (parse_flat(stat, f"{of_all}{name}_file") or 0 for name in ("inactive", "active"))
-        return Memory(limit, max(0, limit - use + min(idle + used // 2, use)))
+        return Memory(limit, max(0, limit - use + min(idle + used // 2, use)), use > FULL * limit)
 
     def cpu_quota(self) -> Quota | None:
         """The smallest CPU quota of our groups."""

@@ -103,7 +103,7 @@ class Sensors:
         rooms = [value for value in (available, group.headroom_bytes) if value is not None]
         limits = [value for value in (total, group.limit_bytes) if value is not None]
         roomy = available is not None and total is not None and available > ROOMY * total
-        avg10, rate = self._pressure(now_s, roomy)
+        avg10, rate = self._pressure(now_s, roomy=roomy, full=group.full)
         affinity, quota = frozenset(os.sched_getaffinity(0)), self.groups.cpu_quota()
         readings, workers_s = self._workers(worker_pids)
         own_s = self._own_cpu_s(helper_pids, workers_s)
@@ -160,18 +160,19 @@ class Sensors:
     def _pressure_texts(self) -> tuple[str, str]:
         return self._read("pressure/memory"), self.groups.memory_pressure()
 
-    def _pressure(self, now_s: float, roomy: bool) -> tuple[float | None, float | None]:
+    def _pressure(self, now_s: float, *, roomy: bool, full: bool) -> tuple[float | None, float | None]:
         """(avg10 in percent, rate 0..1): the worse of the whole machine and our own group.
 
-        On a roomy machine our own group alone counts, if it can be read: others wait under limits of their own then,
-        which would not ease if we paused.
+        On a roomy machine others wait under limits of their own, which would not ease if we paused: our own group
+        alone counts there. Where it does not tell (version 1), nothing of ours waits unless it is full.
         """
         machine, own = (parse_pressure(text) for text in self._pressure_texts())
         rates = self._gauge.rates(now_s, (machine, own))
         if roomy and own is not None:
             return own.avg10, rates[1]
         averages = [pressure.avg10 for pressure in (machine, own) if pressure is not None]
-        return max(averages, default=None), max((rate for rate in rates if rate is not None), default=None)
+        rate = max((rate for rate in rates if rate is not None), default=None)
+        return max(averages, default=None), 0.0 if roomy and not full and rate is not None else rate
 
     # ---- CPUs -------------------------------------------------------------------------------------------------------
 

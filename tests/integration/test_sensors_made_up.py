@@ -78,7 +78,8 @@ def test_the_worse_pressure_of_machine_and_group_is_told(tree: Callable[[dict[st
 def test_pressure_is_a_rate_of_its_own_between_readings(
     tmp_path: Path, tree: Callable[[dict[str, str]], Sensors]
 ) -> None:
-    sensors = tree({"pressure/memory": "some avg10=0.00 avg60=0 avg300=0 total=1000000\n"})
+    pressure = "some avg10=0.00 avg60=0 avg300=0 total=1000000\n"
+    sensors = tree({"pressure/memory": pressure, "meminfo": "MemTotal: 1048576 kB\nMemAvailable: 100000 kB\n"})
     assert sensors.read({}).psi_some_rate is None
     began_s = time.monotonic()
     time.sleep(0.2)
@@ -200,6 +201,30 @@ def test_on_a_roomy_machine_who_waits_under_a_limit_of_his_own_is_no_pressure_of
 
     assert (roomy.psi_some_avg10, roomy.psi_some_rate) == (1.0, 0.0)
     assert (short.psi_some_avg10, short.psi_some_rate) == (90.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("limit", "use", "rate"),
+    [
+        ("max", 64 * MIB, 0.0),
+        (str(64 * MIB), 32 * MIB, 0.0),
+        (str(64 * MIB), 63 * MIB, 1.0),
+        (str(64 * MIB), None, 1.0),
+    ],
+    ids=["unlimited", "half full", "full", "of unknown use"],
+)
+def test_where_our_group_tells_of_no_pressure_that_of_a_roomy_machine_counts_only_if_it_is_full(
+    tmp_path: Path, tree: Callable[[dict[str, str]], Sensors], limit: str, use: int | None, rate: float
+) -> None:
+    some = "some avg10=90.0 avg60=0 avg300=0 total={}\n"
+    used = {} if use is None else {f"{GROUP}/memory.current": f"{use}\n"}
+    sensors = tree({"pressure/memory": some.format(0), f"{GROUP}/memory.max": f"{limit}\n", **used})
+    sensors.read({})
+    time.sleep(0.15)
+    (tmp_path / "pressure/memory").write_text(some.format(10_000_000))
+    sensed = sensors.read({})
+
+    assert (sensed.psi_some_avg10, sensed.psi_some_rate) == (90.0, rate)
 
 
 UNREADABLE: dict[str, Callable[[Path], object]] = {
