@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import signal
@@ -65,6 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     try:
         status = COMMANDS[options.command].run(Client(options.socket), options)
+        if sys.stdout is None:  # closed by who started us: Python has none then
+            return _unwritten(os.strerror(errno.EBADF))
         sys.stdout.flush()
     except ControlFailure as failure:
         return _fail(failure, options.json)
@@ -74,8 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 128 + signal.SIGPIPE
     except OSError as error:  # a full disk behind a redirection: the answer was not written whole
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        print(f"imgoptctl: the answer could not be written: {error.strerror or error}", file=sys.stderr)
-        return EXIT_REFUSED
+        return _unwritten(error.strerror or str(error))
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     return status
@@ -108,6 +110,11 @@ def _fail(failure: ControlFailure, as_json: bool) -> int:
     if as_json:
         print(json.dumps({"error": {"reason": failure.reason, "message": str(failure)}}))
     print(f"imgoptctl: {failure}", file=sys.stderr)
+    return EXIT_REFUSED
+
+
+def _unwritten(why: str) -> int:
+    print(f"imgoptctl: the answer could not be written: {why}", file=sys.stderr)
     return EXIT_REFUSED
 
 

@@ -81,8 +81,9 @@ class Steering:
             return
         self._conditions.paused = True
         running = self._fleet.running_jobs()
-        text = f"paused by command: no job is given out, {running} that run are finished"
-        self._tell(turn, f"{text}; `imgoptctl resume` goes on")
+        those = "; none runs" if not running else ", the one that runs is finished"
+        those = those if running < 2 else f", the {running} that run are finished"
+        self._tell(turn, f"paused by command: no job is given out{those}; `imgoptctl resume` goes on")
 
     def resume_asked(self, turn: Turn, event: e.ResumeAsked) -> None:
         if not self._conditions.paused:

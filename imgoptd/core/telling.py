@@ -89,8 +89,8 @@ def _memory(inputs: Inputs) -> str:
 
 def _waiting(rate: float | None) -> str:
     if rate is None:
-        return "how long tasks wait for it is unknown"
-    return f"tasks waited for it for {rate:.0%} of the last moment".replace("%", " %")
+        return "how long tasks wait for memory is unknown"
+    return f"tasks waited for memory for {rate:.0%} of the last moment".replace("%", " %")
 
 
 def _bytes(value: int | None) -> str:
@@ -151,7 +151,7 @@ def _state_sentence(state: FleetState, strain: Strain, inputs: Inputs) -> str:
         return "the memory of this machine cannot be read; one job runs at a time. Is /proc mounted?"
     then = {
         FleetState.PAUSE: "no job is begun until that is over",
-        FleetState.SHED: "running jobs are ended and wait again, none of them is to blame",
+        FleetState.SHED: "running jobs are ended where that helps, and wait again without blame",
     }[state]
     return f"{_cause(strain, inputs)}; {then}"
 

@@ -249,6 +249,13 @@ def test_an_answer_that_cannot_be_written_is_one_line_and_no_success(server: Ser
     )
 
 
+def test_an_answer_for_which_there_is_no_standard_output_is_one_line_and_no_success(server: Server) -> None:
+    command = [sys.executable, "-m", "imgoptd.cli.imgoptctl", f"--socket={server.path}", "status"]
+    done = subprocess.run(["sh", "-c", 'exec "$@" >&-', "sh", *command], stderr=subprocess.PIPE, text=True, timeout=30)
+
+    assert (done.returncode, done.stderr) == (2, "imgoptctl: the answer could not be written: Bad file descriptor\n")
+
+
 def test_a_terminal_without_unicode_gets_escapes_not_a_traceback(server: Server, photos: Path) -> None:
     path = str(photos / "b\u00e4r.jpg")
     done = imgoptctl(server.path, "why", path, environ={"PYTHONIOENCODING": "ascii", "PYTHONUTF8": "0"})

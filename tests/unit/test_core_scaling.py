@@ -135,7 +135,7 @@ GIB = 1 << 30
         (
             Reason.PRESSURE,
             {"available_bytes": GIB, "psi_some_rate": 0.123},
-            "1.00 GiB of memory are available, 0 B reserved; tasks waited for it for 12 % of the last moment",
+            "1.00 GiB of memory are available, 0 B reserved; tasks waited for memory for 12 % of the last moment",
         ),
         (
             Reason.CPU,
