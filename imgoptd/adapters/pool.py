@@ -15,7 +15,7 @@ from collections.abc import Callable, Sequence
 import msgspec
 
 from imgoptd.adapters.answers import is_plausible
-from imgoptd.adapters.pool_worker import PoolWorker, Task
+from imgoptd.adapters.pool_worker import PoolWorker, Task, most_workers
 from imgoptd.adapters.processes import resident_bytes
 from imgoptd.adapters.template_process import Template
 from imgoptd.core import events as e
@@ -28,6 +28,10 @@ _OPEN_FILES = (
     "workers cannot be kept from files here: one that a hostile image took over could read and write what its user "
     "may; use a kernel with Landlock in its lsm= list (5.13 or newer), and let no filter forbid it"
 )
+_NO_DESCRIPTOR = (
+    "no descriptor is free for another worker; set LimitNOFILE= of the service higher or [workers] max lower"
+)
+_NO_TEMPLATE = "the process that forks the workers takes no more for now"
 
 
 def _nothing(text: str) -> None:
@@ -120,6 +124,9 @@ class Pool:
         if not self._template.is_up:
             self._waiting.append(worker_id)
             return
+        if len(self._workers) >= most_workers():
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True, unstarted=_NO_DESCRIPTOR))
+            return
         try:
             ours, theirs = frames.pair()
             try:
@@ -128,8 +135,8 @@ class Pool:
                 ours.close()
                 theirs.close()
                 raise
-        except OSError:  # no descriptor is free
-            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
+        except OSError:
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True, unstarted=_NO_DESCRIPTOR))
             return
         ours.setblocking(False)
         worker = PoolWorker(worker_id, ours, words, frames.Receiver(ours, m.FromWorker))
@@ -137,7 +144,7 @@ class Pool:
             self._template.send(m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno(), stderr])
         except (frames.Closed, OSError):
             worker.close()
-            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True))
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True, unstarted=_NO_TEMPLATE))
             return
         finally:
             theirs.close()
@@ -247,7 +254,7 @@ class Pool:
             self._template.owed.add(worker.id)  # it died already; its exit follows
         except OSError:  # no descriptor is free: it could not be ended, so it is let go, and ends with its socket
             self._forget(worker)
-            self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True))
+            self._post(e.WorkerExited(worker.id, -signal.SIGKILL, innocent=True, unstarted=_NO_DESCRIPTOR))
             return
         else:
             asyncio.get_running_loop().add_reader(worker.pidfd, self._died, worker)

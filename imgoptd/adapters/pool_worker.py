@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,8 +17,17 @@ from imgoptd.wire import messages as m
 
 PIPE_BYTES = 65536
 """What a pipe holds (pipe(7))."""
+DESCRIPTORS_EACH, DESCRIPTORS_KEPT = 6, 64
+"""What a worker and its readings take of ours with a job in hand, and what is kept for all else: without any left no
+file could be opened and no operator heard."""
 MOST_WORDS = 400
 """Bytes of a worker's last words; the end of them tells what happened."""
+
+
+def most_workers() -> int:
+    """As many as there are descriptors for; one at least."""
+    descriptors, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, (descriptors - DESCRIPTORS_KEPT) // DESCRIPTORS_EACH)
 
 
 class Task(NamedTuple):

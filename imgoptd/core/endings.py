@@ -27,7 +27,7 @@ from imgoptd.core.text import one_line
 TIMEOUT, START_TIMEOUT = "timeout", "start-timeout"
 LIED, OOM, KILLED = "worker-lied", "oom-killed", "worker-killed"
 MEMORY, CRASHED, EXITED = "memory", "worker-crashed", "worker-exited"
-INNOCENT = "worker-ended"
+INNOCENT, UNSTARTED = "worker-ended", "worker-unstarted"
 
 SIGKILL, SIGTERM = 9, 15
 _SIGNALS = {
@@ -60,6 +60,8 @@ class Ending:
 def of_worker(event: e.WorkerExited, ended_for: str, tools: str, job_timeout_s: float) -> Ending:
     """`ended_for`: why we ended it, if we did. `tools`: what was at work in it (`jpeg: simplejpeg 1.9.0`), or empty."""
     at_work = f" at work on {tools}" if tools else ""
+    if event.unstarted:
+        return Ending(UNSTARTED, event.unstarted, blames=False)
     if event.innocent:
         return Ending(INNOCENT, "its worker was ended together with others", blames=False)
     if ended_for == SHED:

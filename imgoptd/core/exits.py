@@ -59,24 +59,29 @@ class Exits:
             self._jobs.back_to_queue(turn, job, detail=f"{ending.says}, through no fault of the file")
 
     def _died(self, turn: Turn, worker: Worker, event: e.WorkerExited, ending: endings.Ending) -> None:
-        turn.announce(
-            "worker",
-            f"worker {worker.id} (pid {worker.pid}) lost: {ending.says}; a new one takes its place",
-            4,
-            worker=worker.id,
-            pid=worker.pid,
-            status=event.status,
-            oom=event.oom_killed,
-            reason=ending.reason,
-        )
-        self._quick_deaths = self._quick_deaths + 1 if worker.state is WorkerState.STARTING else 0
+        starting = worker.state is WorkerState.STARTING
+        paused = self.start_paused_until_s is not None
+        if not (event.unstarted or (starting and paused)):  # those are told of together
+            turn.announce(
+                "worker",
+                f"worker {worker.id} (pid {worker.pid}) lost: {ending.says}; a new one takes its place",
+                4,
+                worker=worker.id,
+                pid=worker.pid,
+                status=event.status,
+                oom=event.oom_killed,
+                reason=ending.reason,
+            )
+        if event.innocent and not event.unstarted:
+            return  # it says nothing of whether workers can be started
+        self._quick_deaths = self._quick_deaths + 1 if starting and not paused else 0
         if self._quick_deaths >= QUICK_DEATHS:
             self.start_paused_until_s = turn.now_s + QUICK_DEATH_PAUSE_S
             self._quick_deaths = 0
+            why = event.unstarted or "run `imgoptd --check` to see what is wrong with the codecs"
             turn.announce(
                 "error",
-                f"{QUICK_DEATHS} workers in a row died while starting; next try in {QUICK_DEATH_PAUSE_S:.0f} s. "
-                "Run `imgoptd --check` to see what is wrong with the codecs",
+                f"{QUICK_DEATHS} workers in a row could not be started; next try in {QUICK_DEATH_PAUSE_S:.0f} s: {why}",
                 3,
             )
 

@@ -30,6 +30,8 @@ class WorkerExited:
     """It said what no honest worker says, and was ended for that."""
     words: str = ""
     """The end of what it said on its standard error, on one line. It may be a lie, too."""
+    unstarted: str = ""
+    """Why it could not be started at all, with what to do about it; empty where it could."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,7 +57,8 @@ def why(decision: Decision) -> str:
     if reason is Reason.STOP:
         return f"the daemon stops; {inputs.backlog_jobs} jobs still run"
     if reason is Reason.IDLE:
-        idle = f"{inputs.idle_workers} have had nothing to do for {show_seconds(decision.cooldown_s)}"
+        have = "has" if inputs.idle_workers == 1 else "have"
+        idle = f"{inputs.idle_workers} {have} had nothing to do for {show_seconds(decision.cooldown_s)}"
         return f"{idle}; {_work(inputs)}"
     if reason is Reason.MEMORY:
         return f"{_memory(inputs)}, and the next job has to wait for it; {_work(inputs)}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,11 +22,18 @@ QUICK_S = 600.0
 def run(config_path: Path, *, once: bool, make_log: Callable[[Config], Log] | None = None) -> int:
     """Load the configuration and run until told to stop. Raises ConfigError, StoreError, ControlSocketError."""
     config = load(config_path)
+    _raise_descriptors()
     log = make_log(config) if make_log is not None else Log(config.daemon.log)
     try:
         return _run_and_heal(config, log, once)
     finally:
         log.close()
+
+
+def _raise_descriptors() -> None:
+    """As many as we may have: shells and containers give 1,024 to begin with, and 200 workers take that."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _run_and_heal(config: Config, log: Log, once: bool) -> int:

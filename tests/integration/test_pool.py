@@ -13,8 +13,9 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from imgoptd.adapters import owed, template_process
+from imgoptd.adapters import owed, pool, template_process
 from imgoptd.adapters.pool import WorkerGone
+from imgoptd.adapters.pool_worker import DESCRIPTORS_EACH, DESCRIPTORS_KEPT
 from imgoptd.core import events as e
 from imgoptd.core.model import FileRef, ImageFacts, JobSettings, Verdict
 from imgoptd.wire.messages import OptimizeTask
@@ -216,17 +217,24 @@ def test_a_template_that_cannot_be_started_is_tried_again(monkeypatch: pytest.Mo
     with_pool(test)
 
 
-def test_a_worker_for_which_no_descriptor_is_free_is_reported_as_ended() -> None:
+def test_a_worker_for_which_no_descriptor_is_free_or_would_be_left_for_others_is_reported_as_not_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     async def test(posted: Posted) -> None:
         await posted.started(1)
         limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (3, limits[1]))
-        try:
-            posted.pool.start(2)
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        assert posted.of(e.WorkerExited, 2) == [e.WorkerExited(2, -signal.SIGKILL, innocent=True)]
-        await posted.started(3)
+        for worker, descriptors in ((2, 3), (3, DESCRIPTORS_KEPT + DESCRIPTORS_EACH)):
+            with monkeypatch.context() as patch:
+                if descriptors == 3:
+                    patch.setattr(pool, "most_workers", lambda: 99)
+                resource.setrlimit(resource.RLIMIT_NOFILE, (descriptors, limits[1]))
+                try:
+                    posted.pool.start(worker)
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+            (ended,) = posted.of(e.WorkerExited, worker)
+            assert ended.innocent and "set LimitNOFILE=" in ended.unstarted
+        await posted.started(4)
 
     with_pool(test)
 

@@ -21,6 +21,13 @@ def ended(event: e.WorkerExited, ended_for: str = "", tools: str = TOOLS) -> End
     [
         (e.WorkerExited(1, -9, innocent=True), "", "worker-ended", False, "together with others"),
         (e.WorkerExited(1, -9, oom_killed=True, innocent=True), "timeout", "worker-ended", False, "together"),
+        (
+            e.WorkerExited(1, -9, innocent=True, unstarted="set LimitNOFILE="),
+            "",
+            "worker-unstarted",
+            False,
+            "set Limit",
+        ),
         (e.WorkerExited(1, -9), "shed", "shed", False, "ended to make room"),
         (e.WorkerExited(1, -9, oom_killed=True), "shed", "shed", False, "ended to make room"),
         (e.WorkerExited(1, -9), "timeout", "timeout", True, "longer than job_timeout (300 s) at work on png (pyoxipng"),

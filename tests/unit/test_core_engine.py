@@ -224,6 +224,31 @@ def test_workers_that_live_get_work_while_starting_is_paused() -> None:
     assert world.state(A) == (JobState.DONE, "optimized")
 
 
+def test_a_crowd_that_cannot_be_started_is_told_of_once_with_what_to_do() -> None:
+    world = World(workers_min=40, workers_max=40)
+    world.turn()
+    wanted = [start.worker for start in world.asked(c.StartWorker)]
+    for number in wanted:
+        world.workers.pop(number, None)
+        world.post(e.WorkerExited(number, -9, innocent=True, unstarted="no descriptor is free; set LimitNOFILE="))
+    world.turn()
+    assert len(wanted) == 40
+    assert announced(world, "worker") == []
+    assert [line.partition(": ")[2] for line in announced(world, "error")] == [
+        "no descriptor is free; set LimitNOFILE="
+    ]
+
+
+def test_workers_that_end_with_their_template_while_starting_say_nothing_of_the_codecs() -> None:
+    world = World(workers_min=40, workers_max=40)
+    world.turn()
+    for start in world.asked(c.StartWorker):
+        world.post(e.WorkerExited(start.worker, -9, innocent=True))
+    world.turn()
+    assert announced(world, "error") == []
+    assert world.engine.exits.start_paused_until_s is None
+
+
 def test_a_worker_that_did_something_ends_the_row_of_deaths() -> None:
     world = World(workers_max=1)
     world.drop(A, PHOTO)
