@@ -17,7 +17,7 @@ from imgoptd.wire import messages as m
 
 PIPE_BYTES = 65536
 """What a pipe holds (pipe(7))."""
-DESCRIPTORS_EACH, DESCRIPTORS_KEPT = 6, 64
+DESCRIPTORS_EACH, DESCRIPTORS_KEPT = 10, 64
 """What a worker and its readings take of ours with a job in hand, and what is kept for all else: without any left no
 file could be opened and no operator heard."""
 MOST_WORDS = 400
