@@ -5,12 +5,14 @@
 | shed | ended by us for want of memory | is not to blame |
 | timeout | ended by us, its task took longer than `job_timeout` | is to blame |
 | worker-lied | ended by us, it said what no honest worker says | is to blame |
-| oom-killed | SIGKILL, and the kernel counted an OOM kill | is to blame |
+| oom-killed | SIGKILL, and the kernel counted an OOM kill | is to blame, but see below |
 | worker-killed | SIGKILL or SIGTERM, and nobody counted anything | is not to blame; deferred after a number of times |
 | memory | its last words are of memory: the codec gave up when its reservation was refused to grow | is to blame |
 | worker-crashed | any other signal | is to blame |
 | worker-exited | it left by itself, with whatever status | is to blame |
 
+Who was OOM-killed with no more in hand than was reserved for him pays for others: all jobs together are given less than
+there is. His file is not to blame; after the second time it is deferred, longer each time.
 What was ended for the sake of others (their template died, it could not be held) blames nobody, whatever it shows.
 An OOM kill and an operator's kill in the same instant cannot be told apart; the file then looks like one
 that costs memory, and has its second attempt.
@@ -42,6 +44,8 @@ _SIGNALS = {
 }
 """Of signal(7), as on x86 and ARM."""
 
+MAX_OOM_KILLS = 1
+"""The same for OOM kills without blame: each may have cost the machine more than a worker."""
 MAX_KILLS = 8
 """Times a job's worker may be killed from outside before the job is deferred: somebody, or an OOM killer that nobody
 counts, means it. It is never quarantined for that, and never keeps a worker busy for ever."""
@@ -57,8 +61,13 @@ class Ending:
     blames: bool = True
 
 
-def of_worker(event: e.WorkerExited, ended_for: str, tools: str, job_timeout_s: float) -> Ending:
-    """`ended_for`: why we ended it, if we did. `tools`: what was at work in it (`jpeg: simplejpeg 1.9.0`), or empty."""
+def of_worker(
+    event: e.WorkerExited, ended_for: str, tools: str, job_timeout_s: float, *, within: bool = False
+) -> Ending:
+    """`ended_for`: why we ended it, if we did. `tools`: what was at work in it (`jpeg: simplejpeg 1.9.0`), or empty.
+
+    `within`: it was seen to hold no more than was reserved for its job.
+    """
     at_work = f" at work on {tools}" if tools else ""
     if event.unstarted:
         return Ending(UNSTARTED, event.unstarted, blames=False)
@@ -72,6 +81,9 @@ def of_worker(event: e.WorkerExited, ended_for: str, tools: str, job_timeout_s: 
         return Ending(START_TIMEOUT, "its worker did not say in time that it is ready", blames=False)
     if event.lied:
         return Ending(LIED, f"its worker answered as none may{at_work}, and was ended")
+    if event.oom_killed and within:
+        text = "its worker was killed by the kernel for lack of memory, with no more in hand than was reserved for it"
+        return Ending(OOM, f"{text}: others took it", blames=False)
     if event.oom_killed:
         return Ending(OOM, f"its worker was killed by the kernel for lack of memory{at_work}")
     if event.status in (-SIGKILL, -SIGTERM):

@@ -17,6 +17,7 @@ START_TIMEOUT_S = 30.0
 QUICK_DEATHS = 5
 """Workers that die in a row before doing anything; then starting is paused."""
 QUICK_DEATH_PAUSE_S = 30.0
+_MOST_KILLS = {endings.KILLED: endings.MAX_KILLS, endings.OOM: endings.MAX_OOM_KILLS}
 
 
 class Exits:
@@ -32,7 +33,8 @@ class Exits:
         if worker is None:
             return
         running = worker.overdue or (worker.handed[0] if worker.handed else None)
-        ending = endings.of_worker(event, worker.killed_for, _tools(worker, running), self.job_timeout_s)
+        tools, within = _tools(worker, running), _kept_within(running)
+        ending = endings.of_worker(event, worker.killed_for, tools, self.job_timeout_s, within=within)
         retired = worker.state is WorkerState.DRAINING and not worker.killed_for
         if not retired and ending.reason != SHED:
             self._died(turn, worker, event, ending)
@@ -46,12 +48,12 @@ class Exits:
 
     def _follow(self, turn: Turn, job: Job, ending: endings.Ending) -> None:
         """What becomes of the job that the worker was at."""
-        job.kills += ending.reason == endings.KILLED
-        if ending.reason in (endings.OOM, endings.MEMORY) and job.record.facts is not None:
+        job.kills += ending.reason in _MOST_KILLS and not ending.blames
+        if ending.reason in (endings.OOM, endings.MEMORY) and ending.blames and job.record.facts is not None:
             self._jobs.estimator.learn_short(job.record, job.reserved_bytes)
         if ending.blames:
             self._jobs.lost(turn, job, ending.reason, ending.says)
-        elif job.kills > endings.MAX_KILLS:
+        elif job.kills > _MOST_KILLS.get(ending.reason, endings.MAX_KILLS):
             self._jobs.failed(
                 turn, job, Failure(FailureKind.TRANSIENT, ending.reason, f"{ending.says}, again and again")
             )
@@ -105,6 +107,15 @@ class Exits:
         if worker.handed:
             return worker.head_since_s + self.job_timeout_s
         return worker.started_s + START_TIMEOUT_S if worker.state is WorkerState.STARTING else None
+
+
+def _kept_within(job: Job | None) -> bool:
+    """Was the job seen at work, and never to hold more than was reserved for it?
+
+    All jobs together are given less than there is, and each is bounded: so who is OOM-killed then pays for others.
+    """
+    growth = job.growth if job is not None else None
+    return growth is not None and growth.readings > 1 and job is not None and growth.seen_bytes <= job.reserved_bytes
 
 
 def _tools(worker: Worker, job: Job | None) -> str:

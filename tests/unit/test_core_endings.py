@@ -98,3 +98,10 @@ def test_every_reason_of_the_table_is_one_that_is_given() -> None:
     }
     rows = [line for line in (endings.__doc__ or "").splitlines() if line.startswith("| ") and "reason" not in line]
     assert {row.split("|")[1].strip() for row in rows} == words
+
+
+def test_an_oom_kill_within_what_was_reserved_is_no_fault_of_the_file() -> None:
+    ending = endings.of_worker(e.WorkerExited(1, -9, oom_killed=True), "", TOOLS, 300.0, within=True)
+
+    assert (ending.reason, ending.blames) == ("oom-killed", False)
+    assert ending.says.endswith("with no more in hand than was reserved for it: others took it")

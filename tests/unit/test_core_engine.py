@@ -13,6 +13,7 @@ from imgoptd.core.exits import QUICK_DEATH_PAUSE_S, QUICK_DEATHS, START_TIMEOUT_
 from imgoptd.core.job import Job
 from imgoptd.core.model import Domain, FileRef, JobState
 from tests.unit.disk import ALICE, Content
+from tests.unit.edge import MIB
 from tests.unit.world import ROOT, World
 
 A, B, C = (FileRef(ROOT, name) for name in (b"a.jpg", b"b.jpg", b"c.jpg"))
@@ -99,6 +100,27 @@ def test_a_worker_lost_to_the_oom_killer_or_by_itself_blames_its_job(status: int
     assert world.store.files[A].attempts == 1
     again = world.until(c.SendJob)
     assert again.memory_bytes == 2 * job.memory_bytes, "at twice the prediction"
+
+
+@pytest.mark.parametrize(("held_bytes", "blamed"), [(20 * MIB, 0), (4096 * MIB, 1)])
+def test_an_oom_kill_is_blamed_only_on_a_job_that_was_seen_to_hold_more_than_was_reserved(
+    held_bytes: int, blamed: int
+) -> None:
+    world = World(workers_max=1, timeout_s=1000.0)
+    world.drop(A, Content("endless"))
+    world.holds[A] = held_bytes
+    given = []
+    for times in (1, 2):
+        world.answer(job := world.until(c.SendJob))
+        given.append(job.memory_bytes)
+        world.run(2.0)
+        world.end_worker(job.worker, -9, oom=True)
+        world.turn()
+        assert world.store.files[A].attempts == blamed * times
+    state = (JobState.QUARANTINED if blamed else JobState.DEFERRED, "oom-killed")
+    assert world.state(A) == state
+    learned = world.engine.jobs.estimator.estimate(world.store.files[A]).memory_bytes
+    assert (learned > given[0]) is bool(blamed), "what others took says nothing of what such jobs need"
 
 
 def test_workers_that_die_together_with_their_template_blame_nobody() -> None:
