@@ -72,7 +72,7 @@ def of_worker(
     if event.unstarted:
         return Ending(UNSTARTED, event.unstarted, blames=False)
     if event.innocent:
-        return Ending(INNOCENT, "its worker was ended together with others", blames=False)
+        return Ending(INNOCENT, "its worker ended together with the process that forks them all", blames=False)
     if ended_for == SHED:
         return Ending(SHED, "memory ran short, and its worker was ended to make room", blames=False)
     if ended_for == TIMEOUT:

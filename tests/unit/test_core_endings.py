@@ -19,7 +19,7 @@ def ended(event: e.WorkerExited, ended_for: str = "", tools: str = TOOLS) -> End
 @pytest.mark.parametrize(
     ("event", "ended_for", "reason", "blames", "said"),
     [
-        (e.WorkerExited(1, -9, innocent=True), "", "worker-ended", False, "together with others"),
+        (e.WorkerExited(1, -9, innocent=True), "", "worker-ended", False, "together with the process that"),
         (e.WorkerExited(1, -9, oom_killed=True, innocent=True), "timeout", "worker-ended", False, "together"),
         (
             e.WorkerExited(1, -9, innocent=True, unstarted="set LimitNOFILE="),

@@ -273,8 +273,8 @@ def test_each_change_of_state_is_said_once_with_its_reason_and_its_end_when_it_h
     entries = said(world, "pressure")
     assert [dict(one.fields)["TO_STATE"] for one in entries] == ["shed", "run"]
     assert entries[0].message == (
-        "run -> shed: 230 MiB of 7.81 GiB of memory are available; running jobs are ended and wait again, none of them "
-        "is to blame"
+        "run -> shed: 230 MiB of 7.81 GiB of memory are available; running jobs are ended where that helps, and wait "
+        "again without blame"
     )
     assert [one.priority for one in entries] == [4, 5]
     assert dict(entries[0].fields)["SHORTFALL_BYTES"] != "0"
