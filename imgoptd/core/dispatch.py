@@ -119,6 +119,10 @@ class Dispatcher:
             self._held_s = turn.now_s
             self.jobs.unhold(turn, NEEDS_MEMORY, self._fits_by_now)
 
+    def is_uneasy(self) -> bool:
+        """By the last reading: is memory short, or does it fall fast?"""
+        return self.conditions.strain.level is not Level.CALM or self._gauge.is_falling
+
     def _reading(self, held_bytes: int | None = None) -> Reading:
         sensed = self.conditions.sensed
         growing = sum(self._vitals.growing_bytes(one) for one in self.fleet.workers.values())

@@ -157,6 +157,8 @@ class Engine:
     def _sensed(self, turn: Turn, event: e.Sensed) -> None:
         self.gauges.read(event.workers, turn.now_s)
         self.dispatcher.sensed(turn, event)
+        if self.dispatcher.is_uneasy():
+            self._sensing.uneasy(turn.now_s)
 
     def _drain(self, turn: Turn, event: e.DrainRequested) -> None:
         if not self.dispatcher.conditions.draining:

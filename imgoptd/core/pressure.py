@@ -23,6 +23,8 @@ SHORTEST_S, LONGEST_S = 0.1, 1.0
 """A speed is taken over at least the one (between closer readings lies mostly noise), at most the other."""
 FORGOTTEN_S = 10.0
 """After so long without a reading, what was then says nothing of now."""
+FAST_SHARE = 0.02
+"""Of all memory: others that take more than this within AHEAD_S take it fast."""
 FULL_S = 10.0
 """After so long a pause in which little waits for memory, the machine is full and not in trouble."""
 
@@ -80,6 +82,8 @@ class Gauge:
 
     def __init__(self) -> None:
         self.strain = Strain()
+        self.is_falling = False
+        """Others take memory fast, by the last reading."""
         self._seen: deque[tuple[float, int]] = deque()
         """(time, what would be available were it not for our jobs)"""
         self._last_s: float | None = None
@@ -90,6 +94,7 @@ class Gauge:
             self.forget()
         self._last_s = now_s
         fall = self._fall_bytes(reading, now_s)
+        self.is_falling = fall > FAST_SHARE * (reading.limit_bytes or 0) and fall > 0
         level, cause, shortfall = judge(reading, fall)
         if level is Level.CALM:
             level, cause = self._calming(reading, now_s)
@@ -102,6 +107,7 @@ class Gauge:
     def forget(self) -> None:
         """Nothing runs or waits, or nobody has looked for long."""
         self.strain = Strain()
+        self.is_falling = False
         self._seen.clear()
         self._last_s = self._calm_since_s = None
 

@@ -7,7 +7,7 @@ SENSE_S = 0.25
 SENSE_HELD_S = 5.0
 """The same while jobs are held and nothing else is to do."""
 SENSE_ALERT_S = 0.1
-"""The same for ALERT_S after an alert."""
+"""The same for ALERT_S after an alert, or a reading by which memory is short or falls fast."""
 ALERT_S = 5.0
 SENSE_LEAST_S = 0.05
 """Alerts come in swarms: a reading is made this long after the last one at the earliest."""
@@ -24,6 +24,10 @@ class Sensing:
         """Something waits for memory: look now, and look often for a while."""
         self._alert_s = now_s
         self._look_now = True
+
+    def uneasy(self, now_s: float) -> None:
+        """By the last reading memory is short, or falls fast: look often for a while."""
+        self._alert_s = now_s
 
     def sensing(self, now_s: float) -> None:
         """A reading is asked for."""

@@ -13,8 +13,9 @@ from imgoptd.core.vitals import Vitals
 
 SHED = "shed"
 """Why a worker is ended then."""
-GONE_S = 0.5
-"""So long they are waited for before others follow."""
+GONE_S = 0.09
+"""So long they are waited for before others follow, by another reading: less than from one to the next. Who needs
+longer to be gone is counted as going."""
 RATE_S = 2.0
 """The same where only a rate asks for it: it is an average over up to two seconds, and tells late that it worked."""
 MIB = 1 << 20
@@ -73,13 +74,18 @@ class Shedder:
         self._fleet = fleet
         self._vitals = vitals
         self._next_s = 0.0
+        self._judged = 0
+        """The number of the reading that was acted on last."""
 
     def shed(self, turn: Turn, strain: Strain, largest_job_bytes: int | None) -> list[Worker]:
         """End as many attempts as the shortfall asks for; returns their workers."""
+        if self._vitals.readings == self._judged:
+            return []  # what was ended by this reading, it does not show
         if turn.now_s < self._next_s:
             return []
+        self._judged = self._vitals.readings
         running = [one for one in self._fleet.workers.values() if one.handed and one.reserved_bytes]
-        going = sum(self._vitals.frees_bytes(one) for one in running if one.killed_for)
+        going = sum(self._vitals.frees_bytes(one) for one in running if one.killed_for) + self._vitals.gone_bytes
         # Where tasks wait for memory, nobody says for how much of it: one attempt is ended, then they are asked again.
         shortfall = max(1, strain.shortfall_bytes) - going
         attempts = self._attempts((one for one in running if not one.killed_for), turn.now_s, largest_job_bytes)

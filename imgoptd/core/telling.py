@@ -114,7 +114,7 @@ class StateTold:
                 self._say(turn, state, conditions.strain, inputs())
         elif self._better_since_s is None:
             self._better_since_s = turn.now_s
-        elif turn.now_s - self._better_since_s >= WELL_S:
+        elif turn.now_s >= self._better_since_s + WELL_S:  # as the deadline has it, to the last bit
             self._better_since_s = None
             self._say(turn, state, conditions.strain, inputs())
 

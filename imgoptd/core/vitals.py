@@ -30,15 +30,21 @@ class Vitals:
     def __init__(self, fleet: Fleet) -> None:
         self._fleet = fleet
         self._known: dict[int, _Vital] = {}
+        self.readings = 0
+        """How often they came."""
+        self.gone_bytes = 0
+        """Held, by the last readings, by workers that had ended when they came: it is free, and nobody says so yet."""
 
     def take(self, readings: Iterable[WorkerReading], now_s: float) -> int | None:
         """Take readings in. Returns what our jobs hold above idle workers; None where one of them could not be read."""
         self._known = {number: one for number, one in self._known.items() if number in self._fleet.workers}
         held, read = 0, set()
+        self.readings, self.gone_bytes = self.readings + 1, 0
         for reading in readings:
             worker = self._fleet.workers.get(reading.worker)
             if worker is None:
-                continue  # it has ended, and what it held is held no longer
+                self.gone_bytes += reading.rss_bytes
+                continue
             read.add(worker.id)
             held += max(0, reading.rss_bytes - (worker.idle_rss_bytes or 0))
             self._take_one(worker, reading, now_s)

@@ -108,3 +108,18 @@ def test_the_engine_follows_cpus_and_memory_that_change_without_a_reload() -> No
     engine.handle(replace(machine, cpus=1, limit_bytes=256 * MIB), 1.0)
 
     assert (conditions.workers_max, conditions.budget_bytes) == (1, 128 * MIB)
+
+
+def test_readings_are_dense_while_memory_is_short() -> None:
+    sensing = sensing_since(1.0)
+    sensing.uneasy(1.0)
+    assert sensing.next_s(work=True, held=False) == 1.0 + SENSE_ALERT_S
+    sensing.sensing(1.0 + ALERT_S)
+    assert sensing.next_s(work=True, held=False) == 1.0 + ALERT_S + SENSE_S
+
+
+@pytest.mark.parametrize(("available", "uneasy"), [(80, True), (800, False)])
+def test_the_engine_is_uneasy_while_a_reading_shows_too_little(available: int, uneasy: bool) -> None:
+    engine = Engine()
+    engine.handle(e.Sensed(available_bytes=available * MIB, limit_bytes=1024 * MIB, cpus=4), 0.0)
+    assert engine.dispatcher.is_uneasy() is uneasy

@@ -9,11 +9,13 @@ from hypothesis import strategies as st
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.engine import Engine
 from imgoptd.core.model import FileRef, JobState
-from imgoptd.core.pressure import CALM_S, FULL_S
+from imgoptd.core.pressure import CALM_S, FULL_S, Level, Strain
 from imgoptd.core.scaling import FleetState
 from imgoptd.core.shedding import GONE_S, RATE_S, Attempt, choose
 from imgoptd.core.telling import WELL_S
+from imgoptd.core.turn import Turn
 from tests.unit.disk import Content
 from tests.unit.dispatching import DONE, drop, let_go, running
 from tests.unit.edge import MIB
@@ -139,7 +141,7 @@ def test_as_many_are_ended_at_once_as_the_shortfall_asks_for_but_the_last() -> N
     assert len(running(world)) == 1
 
 
-def test_others_follow_when_those_ended_had_half_a_second_to_be_gone() -> None:
+def test_others_follow_with_the_next_reading_that_shows_too_little_after_a_moment_to_be_gone() -> None:
     world, _ = three_that_run()
     sink(world, FLOOR - 10 * MIB)
     world.now_s += GONE_S - 0.01
@@ -316,3 +318,17 @@ def test_a_held_job_gets_its_chance_when_its_kind_turns_out_to_need_less() -> No
     drop(world, "photo", hang=True)
     world.run(10.0)
     assert world.state(held) == DONE
+
+
+@given(st.floats(0.0, 1e6))
+def test_at_its_own_deadline_what_is_better_is_told(now_s: float) -> None:
+    engine = Engine()
+    told, conditions = engine.dispatcher.told, engine.dispatcher.conditions
+    conditions.strain = Strain(Level.PAUSE)
+    told.tell(Turn(now_s), conditions, engine.dispatcher.inputs)
+    conditions.strain = Strain()
+    told.tell(Turn(now_s), conditions, engine.dispatcher.inputs)
+    due_s = told.next_deadline_s()
+    assert due_s is not None
+    told.tell(Turn(due_s), conditions, engine.dispatcher.inputs)
+    assert told.next_deadline_s() is None
