@@ -13,7 +13,8 @@ COOLDOWN_MOST = 8
 """The cooldown doubles up to this factor when growing follows a retirement within FLAP_S."""
 FLAP_S = 30.0
 MEMORY_PATIENCE = 4
-"""So many cooldowns a surplus lasts that memory alone has no use for: each job that ends may change that."""
+"""So many cooldowns a surplus lasts that memory alone has no use for: each job that ends may change that, and a worker
+that idles holds next to nothing."""
 MEMORY_S = 2.0
 """So long after a job had to wait for memory, workers are added one at a time: whether another is of use shows then."""
 
@@ -186,7 +187,8 @@ class Scaler:
 
     def _cooldown_s(self, reason: Reason) -> float:
         """How long a surplus must last that is one for this reason."""
-        return COOLDOWN_S * self._factor * (MEMORY_PATIENCE if reason is Reason.MEMORY else 1)
+        of_memory = reason in (Reason.MEMORY, Reason.PRESSURE)
+        return COOLDOWN_S * self._factor * (MEMORY_PATIENCE if of_memory else 1)
 
     def _grown(self, now_s: float, reason: Reason, inputs: Inputs) -> Reason:
         self._surplus_since_s = None
