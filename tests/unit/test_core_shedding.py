@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imgoptd.core import commands as c
@@ -321,6 +321,7 @@ def test_a_held_job_gets_its_chance_when_its_kind_turns_out_to_need_less() -> No
 
 
 @given(st.floats(0.0, 1e6))
+@example(54.141)  # with it, (now + WELL_S) - now is less than WELL_S
 def test_at_its_own_deadline_what_is_better_is_told(now_s: float) -> None:
     engine = Engine()
     told, conditions = engine.dispatcher.told, engine.dispatcher.conditions
