@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from imgoptd.core import commands as c
 from imgoptd.core.admission import Ledger
+from imgoptd.core.alone import room_bytes
 from imgoptd.core.conditions import Conditions
 from imgoptd.core.fleet import Fleet, Worker
 from imgoptd.core.job import Job, Stage
@@ -215,7 +216,10 @@ class Giver:
         free = self._ledger.free_without(worker.id)
         if not worker.tasks and not self._ledger.runs_without(worker.id):
             # Waiting would not free anything of ours, whatever others hold.
-            return max(ask.least_bytes, min(ask.most_bytes, free if free is not None else ask.most_bytes))
+            wanted = max(ask.least_bytes, min(ask.most_bytes, free if free is not None else ask.most_bytes))
+            idle = sum(one.grown_bytes for one in self._fleet.serving() if not one.tasks)
+            alone = room_bytes(self._conditions.memory(), idle)
+            return wanted if alone is None else min(wanted, alone)
         if free is None:
             return None  # blind, one job runs at a time
         if not job.record.fresh and job is not self._blocked and self._drops_come():
