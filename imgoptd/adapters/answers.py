@@ -28,7 +28,7 @@ def _are_facts(facts: ImageFacts | None) -> bool:
         return True
     counts = (facts.width, facts.height, facts.frames)
     samples = (facts.depth_bits, facts.channels)
-    words = len(facts.format) <= MOST_WORD and _is_failure(facts.leave)
+    words = max(len(facts.format), len(facts.sampling)) <= MOST_WORD and _is_failure(facts.leave)
     return words and all(0 <= count <= MOST_COUNT for count in counts) and all(0 <= sample <= 256 for sample in samples)
 
 

@@ -168,6 +168,8 @@ class ImageFacts:
     """Progressive (JPEG) or interlaced (PNG, GIF): costs more memory to decode."""
     leave: Failure | None = None
     """Set where the file is to be left alone, with the reason; nothing else is tried then."""
+    sampling: str = ""
+    """Of a JPEG's colours: `4:4:4`, `4:2:2`, `4:2:0`, `4:4:0` or `4:1:1`; empty: it has none, or it is not known."""
 
     @property
     def pixels(self) -> int:

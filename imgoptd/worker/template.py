@@ -26,8 +26,9 @@ FORK_FAILED = 71
 LAST_WAIT_S = 1.0
 """How long the template waits for its killed children before it ends itself; any left are then init's to reap."""
 SOCKET_OF_WORKER = 3
-M_ARENA_MAX = -8
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8
 """Of malloc.h."""
+MMAP_BYTES, TRIM_BYTES = 1 << 20, 2 << 20
 IGNORED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """A terminal or a service manager sends these to the whole group; the daemon alone decides what they mean."""
 
@@ -149,8 +150,12 @@ def main() -> int:
     os.dup2(null, 0)  # a codec that reads or prints must not reach the daemon's terminal
     os.dup2(null, 1)
     os.close(null)
-    # One arena, because glibc never trims the top of any other: oxipng's thread would keep some 30 MB for good.
-    ctypes.CDLL(None).mallopt(M_ARENA_MAX, 1)
+    # One arena, because glibc never trims the top of any other: oxipng's thread would keep some 30 MB for good. Left to
+    # itself, glibc raises both thresholds to tens of MB: what MozJPEG has freed would stay beside the comparison.
+    libc = ctypes.CDLL(None)
+    libc.mallopt(M_ARENA_MAX, 1)
+    libc.mallopt(M_MMAP_THRESHOLD, MMAP_BYTES)
+    libc.mallopt(M_TRIM_THRESHOLD, TRIM_BYTES)
     # One thread for oxipng: more would multiply the load and memory that the daemon plans with. Read at its first use.
     os.environ["RAYON_NUM_THREADS"] = "1"
     gc.collect()

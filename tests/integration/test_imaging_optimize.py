@@ -157,11 +157,11 @@ def test_a_result_with_other_pixels_or_metadata_is_never_accepted() -> None:
     picture = png_format._picture(png, layout)
     for result, word in ((GOOD["rgb.png"], "metadata-differs"), (other, "metadata-differs")):
         with pytest.raises(Unfit) as caught:
-            Png()._verify(png, layout, picture, result)
+            Png()._verify(layout, png_format._metadata(png, layout), picture, result)
         assert caught.value.failure == Failure(FailureKind.UNVERIFIED, word, caught.value.failure.detail)
     plain = png_layout.parse(BytesSource(other))
     with pytest.raises(Unfit) as caught:
-        Png()._verify(other, plain, png_format._picture(other, plain), GOOD["rgb.png"])
+        Png()._verify(plain, [], png_format._picture(other, plain), GOOD["rgb.png"])
     assert caught.value.failure.reason == "pixels-differ"
 
     jpeg = GOOD["baseline.jpg"]
@@ -181,7 +181,7 @@ def test_a_result_that_makes_other_chunks_wrong_is_never_accepted() -> None:
         layout = png_layout.parse(BytesSource(data))
         grey = images.raw_png(64, 64, 8, 0, flat[: 64 * 64], before=chunk)
         with pytest.raises(Unfit) as caught:
-            Png()._verify(data, layout, png_format._picture(data, layout), grey)
+            Png()._verify(layout, [chunk], png_format._picture(data, layout), grey)
         assert (caught.value.failure.kind, caught.value.failure.reason) == (FailureKind.UNVERIFIED, "metadata-differs")
 
 

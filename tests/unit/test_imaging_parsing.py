@@ -48,13 +48,31 @@ def png(*, depth: int = 8, colour: int = 2, width: int = 8, height: int = 4, bef
 
 
 def test_a_baseline_jpeg_has_its_size_and_components() -> None:
-    assert facts_of(WHOLE_JPEG) == ImageFacts("jpeg", 64, 48, 8, 3)
+    assert facts_of(WHOLE_JPEG) == ImageFacts("jpeg", 64, 48, 8, 3, sampling="4:2:0")
 
 
-@pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("RGB", 3), ("CMYK", 4)])
-def test_a_progressive_jpeg_of_any_colour_is_told_apart(mode: str, channels: int) -> None:
+@pytest.mark.parametrize(("mode", "channels", "sampling"), [("L", 1, ""), ("RGB", 3, "4:2:0"), ("CMYK", 4, "4:4:4")])
+def test_a_progressive_jpeg_of_any_colour_is_told_apart(mode: str, channels: int, sampling: str) -> None:
     data = images.jpeg(images.photo(40, 30).convert(mode), progressive=True)
-    assert facts_of(data) == ImageFacts("jpeg", 40, 30, 8, channels, progressive=True)
+    assert facts_of(data) == ImageFacts("jpeg", 40, 30, 8, channels, progressive=True, sampling=sampling)
+
+
+@pytest.mark.parametrize(
+    ("factors", "sampling"),
+    [
+        ((0x11, 0x11, 0x11), "4:4:4"),
+        ((0x21, 0x11, 0x11), "4:2:2"),
+        ((0x22, 0x11, 0x11), "4:2:0"),
+        ((0x12, 0x11, 0x11), "4:4:0"),
+        ((0x41, 0x11, 0x11), "4:1:1"),
+        ((0x22, 0x11, 0x12), ""),
+    ],
+)
+def test_how_the_colours_of_a_jpeg_are_sampled_is_told(factors: tuple[int, ...], sampling: str) -> None:
+    data = bytearray(WHOLE_JPEG)
+    for component, factor in enumerate(factors):
+        data[SOF + 11 + 3 * component] = factor
+    assert facts_of(bytes(data)).sampling == sampling
 
 
 @pytest.mark.parametrize(("colour", "depth", "channels"), [(0, 1, 1), (0, 16, 1), (2, 8, 3), (4, 8, 2), (6, 8, 4)])

@@ -81,14 +81,16 @@ class Jpeg:
         if layout.facts.leave is not None:
             raise Unfit(layout.facts.leave)
         _check_restarts(data, layout)
-        metadata = _metadata(data, layout)
+        size, metadata = len(data), _metadata(data, layout)
         picture = _picture(data, layout)
+        del data  # the comparison takes most memory: by then nothing stands beside it that is not needed
         # Strictly before anything else: MozJPEG makes a picture that ends early into one that opens cleanly.
         before = _fingerprint(picture, layout.facts.channels)
         packed = _pack(picture)
-        repacked = parse(BytesSource(packed))
-        result = b"".join((b"\xff\xd8", *metadata, *_coding(packed, repacked), b"\xff\xd9"))
-        check_saving(len(data), len(result), settings)
+        del picture
+        result = b"".join((b"\xff\xd8", *metadata, *_coding(packed, parse(BytesSource(packed))), b"\xff\xd9"))
+        del packed
+        check_saving(size, len(result), settings)
         self._verify(before, metadata, result)
         return result
 
@@ -193,6 +195,7 @@ def _frame(source: Source, part: Part, known: ImageFacts) -> tuple[ImageFacts, F
         depth_bits=body[0],
         channels=body[5],
         progressive=part.marker in (0xC2, 0xC6, 0xCA, 0xCE),
+        sampling=_sampling([body[7 + 3 * index] for index in range(body[5])]),
     )
     if part.marker in FRAMES_OTHER:
         return facts, _variant("it is arithmetic-coded, lossless or hierarchical")
@@ -203,18 +206,26 @@ def _frame(source: Source, part: Part, known: ImageFacts) -> tuple[ImageFacts, F
     if facts.height == 0:
         return facts, _variant("its height stands behind the picture")
     check_dimensions(facts)
-    if facts.channels > 1 and not _is_usual_sampling([body[7 + 3 * index] for index in range(facts.channels)]):
+    if facts.channels > 1 and not facts.sampling:
         return facts, rejected("unverifiable-sampling", "its colours are sampled in a way that cannot be compared yet")
     return facts, None
 
 
-def _is_usual_sampling(factors: list[int]) -> bool:
-    """4:4:4, 4:2:2, 4:2:0, 4:4:0 or 4:1:1, written in the usual way: what TurboJPEG decodes (turbojpeg.h, TJSAMP).
+_SAMPLINGS = {0x11: "4:4:4", 0x21: "4:2:2", 0x22: "4:2:0", 0x12: "4:4:0", 0x41: "4:1:1"}
+"""By the factors of the first component, where those of the colours are 1."""
 
-    `factors` is a byte for each component, horizontal in its upper half. Black, the fourth, goes with the first.
+
+def _sampling(factors: list[int]) -> str:
+    """As people call it, written in the usual way: what TurboJPEG decodes (turbojpeg.h, TJSAMP); empty for others.
+
+    `factors` is a byte for each component, horizontal in its upper half. Black, the fourth, goes with the first. Grey
+    pictures have none.
     """
+    if len(factors) not in (3, 4):
+        return ""
     luma, *chroma = factors[:3]
-    return luma in (0x11, 0x21, 0x22, 0x12, 0x41) and set(chroma) == {0x11} and factors[3:] in ([], [luma])
+    usual = set(chroma) == {0x11} and factors[3:] in ([], [luma])
+    return _SAMPLINGS.get(luma, "") if usual else ""
 
 
 def _variant(why: str) -> Failure:

@@ -48,16 +48,19 @@ class Png:
         if layout.facts.leave is not None:
             raise Unfit(layout.facts.leave)
         check_sums(data, layout)
+        size, sections = len(data), _sections(data, layout)
         picture = _picture(data, layout)
+        del data  # oxipng takes most memory: nothing stands beside it that is not needed
         packed = _pack(picture, _allowed(layout))
-        result = _join(data, layout, packed)
-        check_saving(len(data), len(result), settings)
-        self._verify(data, layout, picture, result)
+        result = _join(sections, packed)
+        del packed
+        check_saving(size, len(result), settings)
+        self._verify(layout, [chunk for section in sections for chunk in section], picture, result)
         return result
 
-    def _verify(self, data: bytes, layout: Layout, picture: bytes, result: bytes) -> None:
+    def _verify(self, layout: Layout, metadata: list[bytes], picture: bytes, result: bytes) -> None:
         new = parse(BytesSource(result))
-        if new.facts.leave is not None or _metadata(result, new) != _metadata(data, layout):
+        if new.facts.leave is not None or _metadata(result, new) != metadata:
             raise Unfit(unverified("metadata-differs", "the result does not hold the original's metadata"))
         if layout.has(BOUND_TO_SAMPLES) and (new.colour_type, new.facts.depth_bits) != (
             layout.colour_type,
@@ -122,10 +125,8 @@ def _pack(picture: bytes, allowed: Reductions) -> bytes:
     return bytes(packed)
 
 
-def _join(data: bytes, layout: Layout, packed: bytes) -> bytes:
-    """The repacked picture amid the original's other chunks, each on the side of the palette and the data it was on."""
-    new = parse(BytesSource(packed))
-    take = {kind: [packed[c.start : c.end] for c in new.chunks if c.kind == kind] for kind in (*CRITICAL, b"tRNS")}
+def _sections(data: bytes, layout: Layout) -> list[list[bytes]]:
+    """The chunks that are metadata, in their order: before the palette, between that and the data, behind the data."""
     sections: list[list[bytes]] = [[], [], []]
     section = 0
     for chunk in layout.chunks:
@@ -135,6 +136,13 @@ def _join(data: bytes, layout: Layout, packed: bytes) -> bytes:
             section = 2
         elif layout.is_metadata(chunk.kind):
             sections[section].append(data[chunk.start : chunk.end])
+    return sections
+
+
+def _join(sections: list[list[bytes]], packed: bytes) -> bytes:
+    """The repacked picture amid the original's other chunks, each on the side of the palette and the data it was on."""
+    new = parse(BytesSource(packed))
+    take = {kind: [packed[c.start : c.end] for c in new.chunks if c.kind == kind] for kind in (*CRITICAL, b"tRNS")}
     palette = take[b"PLTE"] if new.colour_type == PALETTE else []
     pieces = [SIGNATURE, *take[b"IHDR"], *sections[0], *palette, *take[b"tRNS"], *sections[1]]
     return b"".join((*pieces, *take[b"IDAT"], *sections[2], *take[b"IEND"]))
