@@ -28,7 +28,8 @@ from PIL import Image
 from imgoptd.adapters.pool import Pool
 from imgoptd.adapters.processes import resident_bytes
 from imgoptd.core import events as e
-from imgoptd.core.estimate import Estimator, predict
+from imgoptd.core.costs import predict
+from imgoptd.core.estimate import Estimator
 from imgoptd.core.model import FileRecord, FileRef, Identity, ImageFacts, JobSettings, JobState, Verdict
 from imgoptd.wire import messages as m
 

@@ -2,8 +2,8 @@
 
 Each contestant works in a memory cgroup (v1) of 512 MiB, over a copy of the same large images, with the same codecs and
 the same comparison: `imgoptd --once` with all its processes inside, and pools of 2 and of 8 processes (`static_pool`),
-whose parent stays outside, all at the same niceness. Each image fits alone, so that everybody
-can do it, but of the large ones no two fit together with certainty.
+whose parent stays outside, all at the same niceness. Each image fits alone, so that everybody can do it; of the largest
+no two fit together, and of the others two do.
 
 A round fails when the daemon meets an OOM kill, leaves a file undone, or a pool that does all files is faster. Rounds
 add up over runs in benchmarks/results/live_pools.jsonl, and with none failed of N the share that fails is below 3/N at
@@ -32,10 +32,11 @@ from benchmarks.memory_group import Group
 LIMIT_BYTES = 512 << 20
 RESULTS = Path(__file__).parent / "results" / "live_pools.jsonl"
 TIMEOUT_S = 300.0
-LARGE_JPEGS, LARGE_PNGS, SMALL_JPEGS = 10, 2, 8
-LARGE_MEGAPIXELS = {"jpg": (20.0, 26.0), "png": (10.0, 14.0)}
-"""A JPEG of 26 megapixels takes about 280 MiB, a PNG of 14 about 240 MiB (ARCHITECTURE.md, costs)."""
-SMALL_MEGAPIXELS = (0.5, 3.0)
+LARGEST_JPEGS, LARGE_JPEGS, PNGS, SMALL_JPEGS = 4, 6, 2, 12
+MEGAPIXELS = {"largest": (27.0, 32.0), "large": (16.0, 24.0), "png": (1.0, 3.0), "small": (0.5, 3.0)}
+SAMPLINGS = {"largest": (0,), "large": (0, 2), "small": (0, 2)}
+"""Pillow's words for colours that are whole and halved both ways. A JPEG of 27 megapixels takes 235 MiB above an idle
+worker where they are whole, one of 32 280; one of 24 takes 140 where they are halved (ARCHITECTURE.md, costs)."""
 
 Contestant = Callable[[Path], dict[str, Any]]
 
@@ -130,19 +131,20 @@ def make(folder: Path, seed: int) -> list[float]:
     """Images that can be made smaller, in no order of size by name. Returns their megapixels."""
     folder.mkdir()
     chance = random.Random(seed)
-    kinds = ["jpg"] * LARGE_JPEGS + ["png"] * LARGE_PNGS + ["small"] * SMALL_JPEGS
+    kinds = ["largest"] * LARGEST_JPEGS + ["large"] * LARGE_JPEGS + ["png"] * PNGS + ["small"] * SMALL_JPEGS
     chance.shuffle(kinds)
     told = []
     for number, kind in enumerate(kinds):
-        megapixels = chance.uniform(*LARGE_MEGAPIXELS.get(kind, SMALL_MEGAPIXELS))
+        megapixels = chance.uniform(*MEGAPIXELS[kind])
         width = int((megapixels * 1e6 * 4 / 3) ** 0.5)
         # A quarter of its size in detail: noise of 24 megapixels takes seconds to make.
         picture = tests.images.photo(width // 2, width * 3 // 8, seed=seed * 1000 + number).resize(
             (width, width * 3 // 4)
         )
-        # Colours as often whole as halved: they take about half more memory when they are whole.
-        jpeg = {"quality": 90, "subsampling": chance.choice((0, 2))}
-        suffix, options = ("PNG", {"compress_level": 1}) if kind == "png" else ("JPEG", jpeg)
+        if kind == "png":
+            suffix, options = "PNG", {"compress_level": 1}
+        else:
+            suffix, options = "JPEG", {"quality": 90, "subsampling": chance.choice(SAMPLINGS[kind])}
         picture.save(folder / f"{number:03}.{'png' if kind == 'png' else 'jpg'}", suffix, **options)
         told.append(megapixels)
     return told

@@ -22,8 +22,8 @@ from benchmarks.scaling.score import Ledger, Score
 from benchmarks.scaling.trace import IDLE_BYTES, MIB, Coming, Trace, TraceJob
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.costs import Prediction
 from imgoptd.core.engine import Engine
-from imgoptd.core.estimate import Prediction
 from imgoptd.core.model import (
     Effort,
     Failure,

@@ -8,8 +8,8 @@ from typing import Any
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.attempts import Attempts
+from imgoptd.core.costs import Predict, predict
 from imgoptd.core.dispatch import Dispatcher
-from imgoptd.core.estimate import Predict, predict
 from imgoptd.core.exits import Exits
 from imgoptd.core.fleet import Fleet, WorkerState
 from imgoptd.core.gauges import Gauges

@@ -2,52 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from imgoptd.core.costs import UNKNOWN_SPREAD, Predict, Prediction, predict
 from imgoptd.core.evidence import MOST_DOMAINS, Belief, Ratios, believe, middle, upper
 from imgoptd.core.model import Domain, Effort, FileRecord
 
 MIB = 1 << 20
 
-
-START_BYTES = 4 * MIB
-"""What the smallest job takes: code and tables that are touched for the first time."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cost:
-    """What one way of coding costs; memory in bytes above the idle worker, CPU in seconds of one core."""
-
-    base_bytes: int
-    """What does not depend on the picture. Small ones do not come to need all of it:"""
-    base_bytes_per_pixel: float
-    """it is START_BYTES and so much for each pixel, `base_bytes` at most."""
-    bytes_per_pixel: float
-    bytes_per_sample: float
-    """Of each channel of each pixel, as often as it is bytes deep."""
-    copies: float
-    """Times the size of the file."""
-    cpu_base_s: float
-    cpu_s_per_megapixel: float
-
-
-# Measured on Debian 12 with simplejpeg 1.9, Pillow 13, mozjpeg-lossless-optimization 1.3.2 and pyoxipng 9.1.1 by
-# benchmarks/estimates.py (see ARCHITECTURE.md): each row covers the measured points of its operation, the strict decode
-# before and the comparison after included.
-COSTS: dict[tuple[str, bool], Cost] = {
-    ("jpeg", False): Cost(10 * MIB, 4.0, 3.0, 2.4, 3.0, 0.003, 0.065),
-    ("jpeg", True): Cost(10 * MIB, 4.0, 4.0, 3.0, 3.0, 0.003, 0.17),
-    ("png", False): Cost(8 * MIB, 64.0, 3.9, 3.3, 3.0, 0.008, 1.0),
-    ("png", True): Cost(8 * MIB, 64.0, 8.0, 4.0, 3.0, 0.008, 1.0),
-}
-UNKNOWN_COST = Cost(16 * MIB, 64.0, 8.0, 6.0, 3.0, 0.01, 2.0)
-UNKNOWN_CHANNELS = 4
-
 FIRST_FACTOR = 2.5
 """The first job of a kind is given so many times what the table says, so that a table that is wrong by twice costs
-nothing."""
+nothing; less, in the same measure of the logarithm, of what the table is surer than of the unknown."""
 ASKED_DEVIATIONS, LEAST_DEVIATIONS = 2.576, 1.645
 """The 99.5th and the 95th percentile of a normal distribution."""
 LEAST_FACTOR, MOST_FACTOR = 0.5, 5.0
@@ -98,30 +65,6 @@ class Estimate:
     """Jobs of the kind that it rests on; 0: on the table alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """What a job takes by what is known of its file alone, before anything was learned."""
-
-    memory_bytes: float
-    cpu_s: float
-
-
-Predict = Callable[[FileRecord], Prediction]
-"""Of a file that was probed."""
-
-
-def predict(record: FileRecord) -> Prediction:
-    """By the table of costs: format, way of coding, pixels, depth and size of the file."""
-    facts = record.facts
-    assert facts is not None
-    cost = COSTS.get((facts.format, facts.progressive), UNKNOWN_COST)
-    pixels, depth = facts.pixels, max(1.0, facts.depth_bits / 8)
-    memory = min(cost.base_bytes, START_BYTES + cost.base_bytes_per_pixel * pixels)
-    memory += (cost.bytes_per_pixel + cost.bytes_per_sample * (facts.channels or UNKNOWN_CHANNELS)) * pixels * depth
-    memory += cost.copies * record.identity.size
-    return Prediction(float(memory), cost.cpu_base_s + cost.cpu_s_per_megapixel * pixels / 1e6)
-
-
 class Lesson(NamedTuple):
     """What was learned of one kind of job in one trust domain, as the store keeps it: see `core.evidence`."""
 
@@ -160,7 +103,7 @@ class Estimator:
         belief, cpu_factor = self._beliefs(_kind(record, raw), _domain(record))
         memory, cpu_s = raw.memory_bytes, raw.cpu_s * cpu_factor
         if not belief.jobs:
-            first = int(FIRST_FACTOR * memory)
+            first = int(FIRST_FACTOR ** (raw.spread / UNKNOWN_SPREAD) * memory)
             return Estimate(first, cpu_s, first, int(memory))
         asked, least, likely = (
             int(memory * min(MOST_FACTOR, max(LEAST_FACTOR, ratio)))

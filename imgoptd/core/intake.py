@@ -8,7 +8,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core import mirroring
 from imgoptd.core.baselines import Baselines
-from imgoptd.core.estimate import Predict, predict
+from imgoptd.core.costs import Predict, predict
 from imgoptd.core.job import WAITING, Stage
 from imgoptd.core.jobs import Jobs
 from imgoptd.core.judgement import Judge

@@ -8,8 +8,9 @@ from dataclasses import replace
 
 from imgoptd.core import endings, mirroring, retry
 from imgoptd.core.backlog import Backlog
+from imgoptd.core.costs import Predict, predict
 from imgoptd.core.deferred import Deferred
-from imgoptd.core.estimate import Estimator, Predict, predict
+from imgoptd.core.estimate import Estimator
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.model import (
     Domain,

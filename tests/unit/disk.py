@@ -29,8 +29,8 @@ BURSTING = "bursting"
 
 _FACTS = {
     "photo": ImageFacts("jpeg", 1000, 1000, channels=3),
-    "panorama": ImageFacts("jpeg", 6000, 6000, channels=3),
-    "mural": ImageFacts("jpeg", 6500, 6000, channels=3),
+    "panorama": ImageFacts("jpeg", 6800, 6000, channels=3),
+    "mural": ImageFacts("jpeg", 7400, 6000, channels=3),
     "huge": ImageFacts("png", 30_000, 30_000, channels=3),
 }
 _FAILED = {

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgoptd.core.costs import Prediction, predict
 from imgoptd.core.estimate import (
     FIRST_FACTOR,
     GROWTH_JOBS,
@@ -18,8 +19,6 @@ from imgoptd.core.estimate import (
     MOST_FACTOR,
     Estimate,
     Estimator,
-    Prediction,
-    predict,
 )
 from imgoptd.core.evidence import ENOUGH, MOST_DOMAINS, OTHERS_MOST, WINDOW, Ratios, believe, upper
 from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobState
