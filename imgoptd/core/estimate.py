@@ -82,8 +82,8 @@ class _Kind:
         self.memory = Ratios(LEAST_TRUSTED, MOST_TRUSTED)
         self.cpu = Ratios(1 / CPU_TRUSTED, CPU_TRUSTED)
         self.growth = Ratios(1.0, GREW_MOST)
-        self.beliefs: dict[Domain, tuple[Belief, float]] = {}
-        """Of memory, and the factor for CPU seconds; worked out once after each lesson."""
+        self.beliefs: dict[tuple[Domain, float], tuple[Belief, float]] = {}
+        """By domain and prior spread: of memory, and the factor for CPU seconds; worked out once after each lesson."""
 
 
 class Estimator:
@@ -100,7 +100,7 @@ class Estimator:
     def estimate(self, record: FileRecord) -> Estimate:
         """Of a file that was probed."""
         raw = self._predict(record)
-        belief, cpu_factor = self._beliefs(_kind(record, raw), _domain(record))
+        belief, cpu_factor = self._beliefs(_kind(record, raw), _domain(record), raw.spread)
         memory, cpu_s = raw.memory_bytes, raw.cpu_s * cpu_factor
         if not belief.jobs:
             first = int(FIRST_FACTOR ** (raw.spread / UNKNOWN_SPREAD) * memory)
@@ -187,15 +187,15 @@ class Estimator:
         self.lessons_learned += 1
         return kind
 
-    def _beliefs(self, name: str, domain: Domain) -> tuple[Belief, float]:
+    def _beliefs(self, name: str, domain: Domain, spread: float) -> tuple[Belief, float]:
         kind = self._kinds.get(name)
         if kind is None:
             return believe(()), 1.0
-        if domain not in kind.beliefs:
+        if (domain, spread) not in kind.beliefs:
             if len(kind.beliefs) >= MOST_DOMAINS:
                 kind.beliefs.clear()
-            kind.beliefs[domain] = believe(kind.memory.of(domain)), middle(kind.cpu.of(domain))
-        return kind.beliefs[domain]
+            kind.beliefs[domain, spread] = believe(kind.memory.of(domain), spread), middle(kind.cpu.of(domain))
+        return kind.beliefs[domain, spread]
 
 
 def _kind(record: FileRecord, raw: Prediction) -> str:

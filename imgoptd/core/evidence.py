@@ -48,7 +48,7 @@ class Belief(NamedTuple):
         return math.exp(self.centre + deviations * self.spread)
 
 
-def believe(logs: Sequence[int]) -> Belief:
+def believe(logs: Sequence[int], prior_spread: float = PRIOR_SPREAD) -> Belief:
     """What the ratios foretell, in thousandths of their logarithm and in any order.
 
     The predictive distribution of a normal with a conjugate prior (Murphy, "Conjugate Bayesian analysis of the Gaussian
@@ -59,7 +59,7 @@ def believe(logs: Sequence[int]) -> Belief:
     mean = math.fsum(tamed) / count if count else 0.0
     squares = math.fsum((one - mean) ** 2 for one in tamed)
     apart = count / (count + 1) * mean**2
-    variance = (PRIOR_JOBS * PRIOR_SPREAD**2 + squares + apart) / (PRIOR_JOBS + count)
+    variance = (PRIOR_JOBS * prior_spread**2 + squares + apart) / (PRIOR_JOBS + count)
     spread = math.sqrt(variance * (1 + 1 / (count + 1)))
     return Belief(count, count / (count + 1) * mean, spread, math.exp(_upper(tamed, 0.95)) if count else 0.0)
 

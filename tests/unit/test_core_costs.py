@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from imgoptd.core.costs import MEASURED_SPREAD, MIB, UNKNOWN_SPREAD, Prediction, predict
 from imgoptd.core.estimate import FIRST_FACTOR, Estimator
-from imgoptd.core.model import FileRecord, FileRef, Identity, ImageFacts, JobState
+from imgoptd.core.model import Effort, FileRecord, FileRef, Identity, ImageFacts, JobState
 
 PHOTO = ImageFacts("jpeg", 6000, 4000, channels=3, sampling="4:2:0")
 
@@ -63,3 +65,17 @@ def test_the_first_job_is_given_less_room_for_error_where_the_table_is_surer() -
 
     assert first(UNKNOWN_SPREAD) == 100 * FIRST_FACTOR
     assert 100 < first(MEASURED_SPREAD) < 150
+
+
+@given(jobs=st.integers(1, 30))
+def test_with_jobs_that_took_what_was_foretold_the_surer_table_asks_for_less(jobs: int) -> None:
+    def after(spread: float) -> float:
+        estimator = Estimator(lambda _: Prediction(100 * MIB, 1.0, spread))
+        first = estimator.estimate(record(PHOTO)).least_bytes
+        for _ in range(jobs):
+            estimator.learn(record(PHOTO), Effort(1.0, 1.0, 130 * MIB), 30 * MIB)
+        least = estimator.estimate(record(PHOTO)).least_bytes
+        assert least <= first, "seeing what was foretold makes no one less sure"
+        return least / MIB
+
+    assert 100 < after(MEASURED_SPREAD) < min(130, after(UNKNOWN_SPREAD))
