@@ -2,8 +2,8 @@
 
 Each contestant works in a memory cgroup (v1) of 512 MiB, over a copy of the same large images, with the same codecs and
 the same comparison: `imgoptd --once` with all its processes inside, and pools of 2 and of 8 processes (`static_pool`),
-whose parent stays outside, all at the same niceness. Each image fits alone, so that everybody can do it; of the largest
-no two fit together, and of the others two do.
+whose parent stays outside, all at the same niceness; the daemon is told to leave no CPU to others, as the pools do.
+Each image fits alone, so that everybody can do it; of the largest no two fit together, and of the others two do.
 
 A round fails when the daemon meets an OOM kill, leaves a file undone, or a pool that does all files is faster. Rounds
 add up over runs in benchmarks/results/live_pools.jsonl, and with none failed of N the share that fails is below 3/N at
@@ -15,6 +15,8 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import os
+import platform
 import random
 import shutil
 import subprocess
@@ -99,7 +101,9 @@ def one_round(seed: int, base: Path) -> dict[str, Any]:
             f"{' (' + ', '.join(sorted(left)) + ')' if left else ''}, peak {one['peak_bytes'] / 2**20:.0f} MiB "
             f"({one['peak_rss_bytes'] / 2**20:.0f} anonymous)"
         )
-    return {"seed": seed, "images": len(sizes), "megapixels": sum(megapixels), "told": told, "failed": failure(told)}
+    machine = f"{platform.machine()}, {len(os.sched_getaffinity(0))} CPUs, Linux {platform.release()}"
+    whole = {"seed": seed, "images": len(sizes), "megapixels": sum(megapixels), "machine": machine}
+    return whole | {"load": os.getloadavg()[0], "told": told, "failed": failure(told)}
 
 
 def failure(told: dict[str, dict[str, Any]]) -> str:
@@ -156,7 +160,7 @@ def make(folder: Path, seed: int) -> list[float]:
 def daemon(folder: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="imgoptd-bench-") as base, Group(LIMIT_BYTES) as group:
         config = Path(base, "imgoptd.toml")
-        config.write_text(runners.config(base, folder, processes=0, nice=0))
+        config.write_text(runners.config(base, folder, processes=0, nice=0, least=len(os.sched_getaffinity(0))))
         command = group.entering([str(runners.PROGRAMS / "imgoptd"), "--config", str(config), "--once"])
         return _told(group, command, good=(0, 1))
 

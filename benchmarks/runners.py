@@ -25,7 +25,7 @@ control = "{base}/control.sock"
 log = "text"
 
 [workers]
-min = 0
+min = {least}
 max = {processes}
 nice = {nice}
 
@@ -36,9 +36,9 @@ settle = "{settle}"
 """
 
 
-def config(base: str, folder: Path, processes: int, nice: int = 10) -> str:
-    """Of a daemon that keeps its state below `base`; 0 processes: as many as there are CPUs."""
-    return _CONFIG.format(base=base, folder=folder, processes=processes, nice=nice, settle=SETTLE)
+def config(base: str, folder: Path, processes: int, nice: int = 10, least: int = 0) -> str:
+    """Of a daemon that keeps its state below `base`; 0 processes: as many as there are CPUs, `least` at least."""
+    return _CONFIG.format(base=base, folder=folder, processes=processes, least=least, nice=nice, settle=SETTLE)
 
 
 def daemon(folder: Path, processes: int) -> measure.Effort:

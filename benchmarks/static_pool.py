@@ -12,6 +12,7 @@ import os
 import sys
 from collections import Counter, deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -57,7 +58,8 @@ def run(folder: Path, processes: int, join: Callable[[], None]) -> Told:
             for hand in hands:
                 if hand.path is None and waiting:
                     hand.path = waiting.popleft()
-                    hand.pipe.send(hand.path)
+                    with suppress(BrokenPipeError):  # killed already: that is seen below
+                        hand.pipe.send(hand.path)
             ready = wait([hand.pipe for hand in hands if hand.path])
             for number, hand in enumerate(hands):
                 path = hand.path

@@ -19,15 +19,16 @@ class Mapped(NamedTuple):
     slack_bytes: int
 
 
-MAPPED = {"jpeg": Mapped(1.1, 4 * MIB), "png": Mapped(1.55, 8 * MIB)}
+MAPPED = {"jpeg": Mapped(1.3, 4 * MIB), "png": Mapped(1.55, 8 * MIB)}
+"""MozJPEG doubles the room for each scan that it tries, and fills a part of it: what counts in photos full of noise."""
 UNKNOWN = Mapped(1.6, 32 * MIB)
 
 
 def data_growth_bytes(format_: str, reserved_bytes: int) -> int:
     """How much more data than when it is idle a worker may map for a job of this format and reservation.
 
-    Enough for every job that stays within its reservation. What goes a tenth beyond it is refused memory, or a sixth in
-    pictures of which oxipng maps less; the slack counts in small jobs alone.
+    Enough for every job that stays within its reservation. What goes a third beyond it is refused memory, or a tenth
+    where the codec maps most; the slack counts in small jobs alone.
     """
     mapped = MAPPED.get(format_, UNKNOWN)
     return int(mapped.factor * reserved_bytes) + mapped.slack_bytes
