@@ -15,6 +15,11 @@ from imgoptd.core.text import one_line, show_bytes, show_path, show_saving, show
 UNKNOWN = "?"
 
 
+def _parked(workers: Mapping[str, Any]) -> str:
+    """Those kept for when the work of their folder and owner has its turn again."""
+    return f", {number(workers, 'parked')} parked beside them" if workers.get("parked") else ""
+
+
 def status_screen(status: Mapping[str, Any]) -> list[str]:
     """`imgoptctl status`: one screen."""
     workers, backlog = part(status, "workers"), part(status, "backlog")
@@ -28,7 +33,7 @@ def status_screen(status: Mapping[str, Any]) -> list[str]:
             "workers",
             f"{number(workers, 'running')} running of {number(workers, 'wanted')} wanted "
             f"({number(workers, 'min')} to {number(workers, 'max')}{_by_command(workers)}), "
-            f"{number(workers, 'busy')} busy",
+            f"{number(workers, 'busy')} busy{_parked(workers)}",
         ),
         _row("scaling", _scaling(scaling)),
         _row("backlog", _backlog(backlog)),

@@ -17,6 +17,8 @@ class Conditions:
     """Has the machine been read at all? Before that, nothing is known for no bad reason."""
     workers_min: int = 0
     workers_max: int = 1
+    spares_beside: bool = False
+    """The configuration leaves it to the machine how many there may be: parked ones may stand beside them."""
     budget_bytes: int | None = None
     overridden: bool = False
     """The range of workers is an operator's, not the configured one."""

@@ -6,17 +6,17 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core import telling
 from imgoptd.core.conditions import Conditions
-from imgoptd.core.fleet import Fleet, Worker, WorkerState
+from imgoptd.core.fleet import Fleet, Worker
 from imgoptd.core.giving import NEEDS_MEMORY, Giver
 from imgoptd.core.intake import Intake
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.limits import Limits
-from imgoptd.core.model import Domain
 from imgoptd.core.pressure import Gauge, Level, Reading
 from imgoptd.core.recycling import Recycling
 from imgoptd.core.scaling import FleetState, Inputs, Scaler
 from imgoptd.core.sharing import Sharing
 from imgoptd.core.shedding import Shedder
+from imgoptd.core.spares import Spares, retire
 from imgoptd.core.steering import Steering
 from imgoptd.core.turn import Turn
 from imgoptd.core.vitals import Vitals
@@ -40,6 +40,7 @@ class Dispatcher:
         self._vitals = Vitals(fleet)
         self._shedder = Shedder(fleet, self._vitals)
         self._recycling = Recycling(fleet, self._vitals)
+        self.spares = Spares(fleet, self._vitals, self.conditions)
         self._sharing = Sharing(intake, fleet, self.conditions)
         self._giver = Giver(intake.jobs, fleet, self.conditions, self._sharing)
         self._held_s = 0.0
@@ -94,6 +95,7 @@ class Dispatcher:
         conditions = self.conditions
         self.steering.configure(*self._limits.workers(conditions.sensed))
         conditions.budget_bytes = self._limits.budget(conditions.sensed)
+        conditions.spares_beside = not self._limits.workers_max and not conditions.overridden
 
     # ---- readings ---------------------------------------------------------------------------------------------------
 
@@ -153,12 +155,19 @@ class Dispatcher:
         if may_begin and self._giver.give(turn):
             conditions.state = self._fleet_state(blocked=True)
         self._recall(turn)
-        self._scale(turn, may_start=may_start and may_begin)
+        if self._scale(turn, may_start=may_start and may_begin) and may_begin and self._giver.give(turn):
+            conditions.state = self._fleet_state(blocked=True)
+        self.spares.review(turn)
         self.told.tell(turn, conditions, self.inputs)
 
     def next_deadline_s(self) -> float | None:
         """When `run` has something to do although nothing happens; None: not before an event."""
-        times = (self.scaler.next_deadline_s(), self.told.next_deadline_s(), self._recycle_s)
+        times = (
+            self.scaler.next_deadline_s(),
+            self.told.next_deadline_s(),
+            self.spares.next_deadline_s(),
+            self._recycle_s,
+        )
         return min((time for time in times if time is not None), default=None)
 
     def _fleet_state(self, *, blocked: bool) -> FleetState:
@@ -194,28 +203,34 @@ class Dispatcher:
 
     # ---- how many ---------------------------------------------------------------------------------------------------
 
-    def _scale(self, turn: Turn, *, may_start: bool) -> None:
+    def _scale(self, turn: Turn, *, may_start: bool) -> bool:
+        """Returns whether some workers idle that did not before."""
+        brought = []
         decision = self.scaler.decide(self.inputs(), turn.now_s, may_start=may_start)
         self.conditions.wanted = decision.wanted
         for _ in range(decision.start):
             domain = self._sharing.neediest()
             if domain is None:
                 break
-            self._start(turn, domain)
+            brought.append(self.spares.bring(turn, domain))
         for worker in self.fleet.idle()[: decision.retire]:
-            self._retire(turn, worker)
+            retire(turn, worker)
         if may_start:
-            self._move_between_domains(turn)
+            brought += self._move_between_domains(turn)
         if decision.start or decision.retire:
             telling.scale(turn, decision)
+        return any(worker.available for worker in brought)
 
-    def _move_between_domains(self, turn: Turn) -> None:
+    def _move_between_domains(self, turn: Turn) -> list[Worker]:
         """An idle worker makes way for one of a domain that nobody serves, or whose workers are too few."""
+        brought = []
         for worker in self.fleet.idle():
             domain = self._sharing.waiting_elsewhere(worker, turn.now_s) or self._sharing.crowded_elsewhere(worker)
             if domain is not None:
-                self._retire(turn, worker)
-                self._start(turn, domain)
+                brought.append(self.spares.bring(turn, domain))
+                self.spares.make_way(turn, worker)
+                self._sharing.look()
+        return brought
 
     def _shed(self, turn: Turn) -> None:
         inputs = self.inputs()
@@ -242,19 +257,10 @@ class Dispatcher:
     def _recycle(self, turn: Turn) -> None:
         """Who is old or fat goes; another of its domain takes its place at once where there is work or a least."""
         for worker in self._recycling.due(turn.now_s):
-            self._retire(turn, worker)
+            retire(turn, worker)
             serving = sum(1 for _ in self.fleet.serving())
             if self.jobs.backlog.urgency(worker.domain) is None and serving >= self.conditions.workers_min:
                 telling.recycled(turn, worker, None)
             else:
-                telling.recycled(turn, worker, self._start(turn, worker.domain))
+                telling.recycled(turn, worker, self.spares.bring(turn, worker.domain))
         self._recycle_s = self._recycling.next_deadline_s()
-
-    def _start(self, turn: Turn, domain: Domain) -> Worker:
-        worker = self.fleet.add(domain, turn.now_s)
-        turn.act(c.StartWorker(worker.id, domain))
-        return worker
-
-    def _retire(self, turn: Turn, worker: Worker) -> None:
-        worker.state = WorkerState.DRAINING
-        turn.act(c.RetireWorker(worker.id))

@@ -24,7 +24,12 @@ class WorkerState(StrEnum):
     STARTING = "starting"
     IDLE = "idle"
     BUSY = "busy"
+    PARKED = "parked"
+    """Alive, and kept for when its domain has its turn again: see `core.spares`."""
     DRAINING = "draining"
+
+
+_NOT_SERVING = frozenset({WorkerState.DRAINING, WorkerState.PARKED})
 
 
 @dataclass(slots=True, eq=False)
@@ -47,7 +52,10 @@ class Worker:
     """Since when the first one in hand has been the first."""
     probes_in_a_row: int = 0
     """Given to it since its last job."""
-    jobs_given: int = 0
+    turn_since_s: float = 0.0
+    """Since when it serves its domain without having been parked."""
+    turn_jobs: int = 0
+    """Given to it since then."""
     jobs_done: int = 0
     cpu_s: float = 0.0
     bytes_in: int = 0
@@ -126,7 +134,7 @@ class Fleet:
         self._next_id = 1
 
     def add(self, domain: Domain, now_s: float) -> Worker:
-        worker = Worker(self._next_id, domain, now_s)
+        worker = Worker(self._next_id, domain, now_s, turn_since_s=now_s)
         self._next_id += 1
         self.workers[worker.id] = worker
         return worker
@@ -137,8 +145,8 @@ class Fleet:
         return self._next_id - 1
 
     def serving(self) -> Iterator[Worker]:
-        """Alive or starting, and not leaving."""
-        return (one for one in self.workers.values() if one.state is not WorkerState.DRAINING)
+        """Alive or starting, neither leaving nor parked."""
+        return (one for one in self.workers.values() if one.state not in _NOT_SERVING)
 
     def idle(self) -> list[Worker]:
         return [one for one in self.workers.values() if one.state is WorkerState.IDLE and not one.killed_for]
@@ -155,7 +163,7 @@ class Fleet:
 
     def give(self, worker: Worker, job: Job) -> None:
         worker.tasks.append(job)
-        worker.jobs_given += job.stage is Stage.WORKING
+        worker.turn_jobs += job.stage is Stage.WORKING
         worker.state = WorkerState.BUSY
 
     def handed_over(self, worker_id: int, ref: FileRef, now_s: float) -> Job | None:

@@ -85,7 +85,7 @@ class Sharing:
     def _elsewhere(self, worker: Worker, now_s: float) -> Domain | None:
         backlog = self._jobs.backlog
         # One that was given nothing yet was started for what has waited: else two domains could take turns for ever.
-        own = backlog.rank(worker.domain, now_s, served=worker.jobs_given > 0)
+        own = backlog.rank(worker.domain, now_s, served=worker.turn_jobs > 0)
         other = self._unserved
         rank = backlog.rank(other, now_s, served=False) if other is not None else None
         if rank is not None:
@@ -114,8 +114,8 @@ class Sharing:
         return rank[:2] == own[:2] and fewer and behind and self._turn_is_over(worker, now_s)
 
     def _turn_is_over(self, worker: Worker, now_s: float) -> bool:
-        served_s = now_s - worker.started_s
-        return served_s > DOMAIN_TURN_MOST_S or (served_s > DOMAIN_TURN_S and worker.jobs_given >= TURN_JOBS)
+        served_s = now_s - worker.turn_since_s
+        return served_s > DOMAIN_TURN_MOST_S or (served_s > DOMAIN_TURN_S and worker.turn_jobs >= TURN_JOBS)
 
     def crowded_elsewhere(self, worker: Worker) -> Domain | None:
         """Where work is left over, for a worker that is wanted but has none of its own."""

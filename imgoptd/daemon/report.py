@@ -50,6 +50,7 @@ class Report:
                 "wanted": wanted,
                 "running": inputs.workers,
                 "busy": busy,
+                "parked": len(engine.dispatcher.spares),
                 "min": inputs.workers_min,
                 "max": inputs.workers_max,
                 "overridden": engine.dispatcher.conditions.overridden,

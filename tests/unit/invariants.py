@@ -47,6 +47,7 @@ def check_engine(engine: Engine, now_s: float) -> None:
     assert abs(jobs.backlog.ready_cpu_s - sum(job.estimate.cpu_s for job in ready)) < 1e-6
     _check_places(engine, now_s)
     _check_memory(engine)
+    _check_spares(engine)
 
 
 def _check_places(engine: Engine, now_s: float) -> None:
@@ -78,6 +79,14 @@ def _check_memory(engine: Engine) -> None:
         assert sum(loads) <= budget, "more is reserved than there is"
     working = [job for one in fleet.workers.values() for job in one.tasks if job.stage is Stage.WORKING]
     assert len(working) == 1 or not any(job.solo for job in working), "a job that runs alone has company"
+
+
+def _check_spares(engine: Engine) -> None:
+    conditions = engine.dispatcher.conditions
+    parked = [one for one in engine.fleet.workers.values() if one.state is WorkerState.PARKED]
+    beside = conditions.workers_max if conditions.spares_beside and not conditions.overridden else 0
+    serving = sum(1 for _ in engine.fleet.serving())
+    assert not parked or (not beside and serving + len(parked) <= conditions.workers_max) or len(parked) <= beside
 
 
 def check_record(edge: Edge, record: c.Record) -> None:

@@ -48,6 +48,11 @@ def test_status_is_one_screen_with_every_figure() -> None:
     ]
 
 
+def test_workers_that_are_parked_are_told_beside_those_that_serve() -> None:
+    workers = {"wanted": 2, "running": 2, "busy": 2, "min": 0, "max": 2, "parked": 1}
+    assert status_screen({**STATUS, "workers": workers})[1].endswith("(0 to 2), 2 busy, 1 parked beside them")
+
+
 @pytest.mark.parametrize("lost", sorted(STATUS))
 def test_a_status_without_a_part_still_shows_the_others(lost: str) -> None:
     lines = status_screen({key: value for key, value in STATUS.items() if key != lost})
