@@ -23,6 +23,9 @@ from imgoptd.core.vitals import Vitals
 
 PROBE_CPU_S = 0.002
 """Taken for one running probe in the backlog's CPU seconds."""
+UNPROBED_BYTES = 512 << 20
+"""Taken for what a job may take of which nothing is known yet, when workers are started for it, if none that runs may
+take more."""
 HELD_AGAIN_S = 5.0
 """How often jobs held for want of memory are estimated anew, by what was learned meanwhile."""
 
@@ -76,6 +79,7 @@ class Dispatcher:
             draining=conditions.draining,
             paused=conditions.paused,
             commanded=conditions.overridden or conditions.paused,
+            memory_for=self._memory_for(),
         )
 
     def _waiting_cpu_s(self) -> float:
@@ -84,6 +88,21 @@ class Dispatcher:
         count, size = backlog.unprobed
         unprobed_s = count * self.jobs.estimator.mean_cpu_s(size // count) if count else 0.0
         return backlog.ready_cpu_s + unprobed_s
+
+    def _memory_for(self) -> int | None:
+        """How many more workers could begin a job; one at least, while each of those there are has one."""
+        free = self.conditions.memory().free_bytes(self.fleet.holdings().values())
+        if free is None:
+            return None
+        first = self.jobs.backlog.foremost()
+        head = self.jobs.backlog.next_ready(first) if first is not None else None
+        need = max([UNPROBED_BYTES, *(worker.reserved_bytes for worker in self.fleet.serving())])
+        if head is not None:
+            estimate = self.jobs.estimator.estimate(head.record)
+            need = max(1, estimate.least_bytes or estimate.memory_bytes)
+        # Probes are over soon, and need none.
+        jobless = sum(1 for worker in self.fleet.serving() if not worker.reserved_bytes)
+        return max(0 if jobless else 1, free // need - jobless)
 
     def limit(self, limits: Limits) -> None:
         """These are the limits from now on."""
@@ -95,7 +114,7 @@ class Dispatcher:
         conditions = self.conditions
         self.steering.configure(*self._limits.workers(conditions.sensed))
         conditions.budget_bytes = self._limits.budget(conditions.sensed)
-        conditions.spares_beside = not self._limits.workers_max and not conditions.overridden
+        conditions.spares_beside = not self._limits.workers_max
 
     # ---- readings ---------------------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from imgoptd.core.conditions import Conditions
 from imgoptd.core.fleet import Fleet, Worker
 from imgoptd.core.job import Job, Stage
 from imgoptd.core.jobs import Jobs
-from imgoptd.core.model import Domain, Failure, FailureKind
+from imgoptd.core.model import Failure, FailureKind
 from imgoptd.core.packing import Gap, Running, gap_for
 from imgoptd.core.sharing import Sharing
 from imgoptd.core.sizes import SHORT_CPU_S
@@ -58,8 +58,7 @@ class Giver:
         self._now_s = 0.0
         self._ledger = Ledger(conditions.memory(), {})
         self._one_runs_alone = False
-        self._stuck: set[Domain] = set()
-        """Domains of which no job fits any more in this turn."""
+        self._stuck = sharing.stuck
 
     def give(self, turn: Turn) -> bool:
         """Returns whether the first in line has to wait for memory."""

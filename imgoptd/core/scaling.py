@@ -76,6 +76,8 @@ class Inputs:
     """By an operator."""
     commanded: bool = False
     """An operator's range of workers, or pause, is in force."""
+    memory_for: int | None = None
+    """So many more workers could begin a job with the memory that is free now. None: unknown."""
 
     def as_fields(self) -> tuple[tuple[str, str], ...]:
         """As journal fields; what is unknown says so."""
@@ -133,6 +135,14 @@ def wanted_workers(inputs: Inputs, *, short_of_memory: bool = False) -> tuple[in
     return min(inputs.workers_max, max(1, inputs.workers_min, bounds[reason])), reason
 
 
+def _startable(wanted: int, inputs: Inputs) -> int:
+    """How many to start now: those that memory has no room for would only idle. `min` of them do in any case."""
+    missing = wanted - inputs.workers
+    if inputs.memory_for is None:
+        return missing
+    return min(missing, max(inputs.memory_for, inputs.workers_min - inputs.workers))
+
+
 _BY_COMMAND = frozenset({Reason.START, Reason.LIMITS, Reason.IDLE})
 """What an operator's range or pause decides, where one is in force."""
 
@@ -160,8 +170,8 @@ class Scaler:
         self._due_s = None
         if inputs.workers < wanted and not inputs.draining:
             if may_start:
-                start = wanted - inputs.workers
-                reason = self._grown(now_s, reason, inputs)
+                start = _startable(wanted, inputs)
+                reason = self._grown(now_s, reason, inputs) if start else Reason.MEMORY
         elif inputs.workers > wanted:
             retire, reason = self._shrink(inputs, wanted, reason, now_s)
         else:

@@ -24,7 +24,7 @@ from imgoptd.core.scaling import FleetState
 DOMAIN_TURN_S = 10.0
 """How long a worker may go on with its own domain while equally urgent work of another waits."""
 TURN_JOBS = 20
-"""With turns of so many jobs no more than fifty workers are started for a thousand of them."""
+"""Where each turn costs a start, there is one for so many jobs."""
 DOMAIN_TURN_MOST_S = 30.0
 URGENT_WAIT_S = 1.0
 
@@ -35,6 +35,8 @@ class Sharing:
         self._intake = intake
         self._fleet = fleet
         self._conditions = conditions
+        self.stuck: set[Domain] = set()
+        """Domains of which no job fits the memory any more in this turn."""
         self._served: Counter[Domain] = Counter()
         """Workers by domain."""
         self._untasked: Counter[Domain] = Counter()
@@ -60,7 +62,7 @@ class Sharing:
         for domain in (*self._served, *([self._unserved] if self._unserved is not None else [])):
             rank = backlog.rank(domain, 0.0, served=False)
             if rank is not None:
-                enough = backlog.jobs_of(domain) <= self._untasked[domain]
+                enough = domain in self.stuck or backlog.jobs_of(domain) <= self._untasked[domain]
                 ranked.append((enough, rank[:2], self._served[domain], rank.received_cpu_s, domain))
         if ranked:
             return min(ranked)[-1]
@@ -100,9 +102,9 @@ class Sharing:
 
     def _lags(self, domain: Domain, worker: Worker, now_s: float) -> bool:
         """Is the domain served by too few, so that this worker had better serve it?"""
-        if domain == worker.domain:
-            return False
         backlog = self._jobs.backlog
+        if domain == worker.domain or domain in self.stuck or backlog.jobs_of(domain) <= self._untasked[domain]:
+            return False
         own, rank = backlog.rank(worker.domain, now_s, served=True), backlog.rank(domain, now_s, served=True)
         if own is None or rank is None:
             return False

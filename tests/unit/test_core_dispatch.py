@@ -11,6 +11,7 @@ from imgoptd.core.model import FileRef
 from imgoptd.core.sharing import DOMAIN_TURN_MOST_S
 from tests.unit.disk import ALICE, BOB, Content
 from tests.unit.dispatching import DONE, URGENT, drop, given, let_go, needs, running, serving
+from tests.unit.edge import MIB
 from tests.unit.world import ROOT, World, folder
 
 # ---- trust domains --------------------------------------------------------------------------------------------------
@@ -170,3 +171,27 @@ def test_fewer_workers_allowed_by_a_reload_leave_as_their_jobs_end_however_much_
     world.hanging.clear()
     world.run()
     assert world.engine.story.counts["done"] == 12
+
+
+def test_no_more_workers_are_started_than_can_begin_a_job_with_the_memory_there_is() -> None:
+    most = 3 * needs("panorama") + 10 * MIB
+    world = World(workers_max=8, budget_bytes=most, machine=e.Sensed(1 << 36, 1 << 36, cpus=8))
+    refs = drop(world, "panorama", hang=True)
+    world.run(0.0)
+    refs += drop(world, "panorama", 20, hang=True)
+    world.run(2.0)
+    assert len(running(world)) == 3
+    assert len(serving(world)) <= 4, "one shows when there is room again"
+    let_go(world, *refs)
+    world.run()
+    assert {world.state(ref) for ref in refs} == {DONE}
+
+
+def test_nobody_is_moved_to_a_domain_whose_work_waits_for_memory() -> None:
+    world = World(folder(), folder(URGENT, priority=0), workers_max=4, budget_bytes=needs("panorama") + MIB)
+    drop(world, "panorama", hang=True)
+    world.run(0.0)
+    drop(world, "panorama", 20, root=URGENT, hang=True)
+    world.run(3.0)
+    urgent = [start for start in world.asked(c.StartWorker) if start.domain.root == URGENT]
+    assert len(urgent) == 1

@@ -220,3 +220,12 @@ def test_the_inputs_are_told_as_journal_fields_and_what_is_unknown_says_so() -> 
     assert told["PSI_SOME_AVG10"] == "0.250"
     assert told["AVAILABLE_BYTES"] == "unknown"
     assert told["DRAINING"] == "false"
+
+
+def test_no_more_workers_are_started_than_memory_has_room_for_but_the_least_that_is_kept() -> None:
+    work = {"backlog_jobs": 9, "backlog_cpu_s": 9.0}
+    assert Scaler().decide(with_(memory_for=None, **work), 0.0).start == 4
+    assert Scaler().decide(with_(memory_for=3, **work), 0.0).start == 3
+    none = Scaler().decide(with_(workers=1, memory_for=0, **work), 0.0)
+    assert (none.start, none.wanted, none.reason) == (0, 4, Reason.MEMORY)
+    assert Scaler().decide(with_(workers=1, workers_min=2, memory_for=0, **work), 0.0).start == 1
