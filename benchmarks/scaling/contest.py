@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -11,6 +9,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from benchmarks.scaling import traces
+from benchmarks.scaling.baselines import BASELINES
+from benchmarks.scaling.bounds import bound
 from benchmarks.scaling.policy import Pool
 from benchmarks.scaling.pools import PoolRun
 from benchmarks.scaling.score import Score
@@ -88,36 +88,29 @@ def supervised(trace: Trace) -> Score:
         return run.score()
 
 
-def _pooled(make: Callable[[Trace], Pool]) -> Callable[[Trace], Score]:
-    return lambda trace: PoolRun(trace, make(trace)).run()
+def _pooled(name: str, make: Callable[[Trace], Pool]) -> Callable[[Trace], Score]:
+    def pooled(trace: Trace) -> Score:
+        run = PoolRun(trace, make(trace))
+        score = run.run()
+        if run.over:
+            print(f"{trace.name}: {name} is over: {run.over}", file=sys.stderr)
+        return score
+
+    return pooled
 
 
 def policies() -> dict[str, Callable[[Trace], Score]]:
     """How each is run, by name."""
-    return {IMGOPTD: supervised} | {name: _pooled(make) for name, make in _baselines().items()}
-
-
-def _baselines() -> dict[str, Callable[[Trace], Pool]]:
-    if importlib.util.find_spec("benchmarks.scaling.baselines") is None:
-        return {}
-    found: dict[str, Callable[[Trace], Pool]] = importlib.import_module("benchmarks.scaling.baselines").BASELINES
-    return found
-
-
-def _bound(trace: Trace) -> tuple[float, str]:
-    if importlib.util.find_spec("benchmarks.scaling.bounds") is None:
-        return trace.cpu_s / trace.most_cpus, "cpu"
-    found = importlib.import_module("benchmarks.scaling.bounds").bound(trace)
-    return found.seconds, found.binds
+    return {IMGOPTD: supervised} | {name: _pooled(name, make) for name, make in BASELINES.items()}
 
 
 def contest(trace: Trace, only: Sequence[str] = ()) -> Contest:
     """Have each policy live through the trace; `only`: some of them. Raises KeyError for a name that is none."""
     known = policies()
-    bound_s, binds = _bound(trace)
+    least = bound(trace)
     scores = {name: known[name](trace) for name in (only or known)}
     mixed = len({job.fresh for job in trace.jobs}) > 1
-    return Contest(len(trace.jobs), len(trace.impossible()), bound_s, binds, scores, mixed)
+    return Contest(len(trace.jobs), len(trace.impossible()), least.seconds, least.binds, scores, mixed)
 
 
 def _contest(asked: tuple[Setting, tuple[str, ...]]) -> tuple[Setting, Contest]:

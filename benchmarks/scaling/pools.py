@@ -23,6 +23,10 @@ MOST_TRIES = 5
 """Of a job whose worker the kernel kills each time; then it is unfinished."""
 GIVES_UP_S = 3600.0
 """A pool that does nothing for so long, while nothing changes, never will."""
+CRASHES_FOR_S = 60.0
+"""A pool whose workers only start and die, for so long, is over: who runs one stops it, or systemd does."""
+CRASHES = 60
+"""So many deaths at least."""
 
 
 class PoolRun:
@@ -38,6 +42,12 @@ class PoolRun:
         """Jobs that may still be finished."""
         self._next_id = 1
         self._acted_s = -math.inf
+        self._useful_s = trace.start_s
+        """When a job was last given out or worked on."""
+        self._crashes = 0
+        """Workers that died since then."""
+        self.over = ""
+        """Why it was ended with work left, if it was."""
         self.queue: deque[TraceJob] = deque()
         self.workers: dict[int, PoolWorker] = {}
 
@@ -74,7 +84,7 @@ class PoolRun:
         """Let the trace happen, until no job is left that may still be finished."""
         machine, coming = self._machine, Coming(self._trace)
         machine.now_s = self._trace.start_s
-        while self._left and not self._is_stuck(coming):
+        while self._left and not self._is_stuck(coming) and not self._only_crashes():
             wake_s = self._pool.next_wake_s
             now_s = min(machine.next_s(), coming.next_s(), math.inf if wake_s is None else max(wake_s, machine.now_s))
             if now_s == math.inf:
@@ -102,6 +112,14 @@ class PoolRun:
             self._acted_s = max(self._acted_s, now_s)
         return now_s - max(self._acted_s, self._trace.start_s) > GIVES_UP_S
 
+    def _only_crashes(self) -> bool:
+        now_s = self._machine.now_s
+        if any(worker.state is PoolWorkerState.BUSY for worker in self.workers.values()):
+            self._useful_s, self._crashes = now_s, 0
+        elif self._crashes >= CRASHES and now_s - self._useful_s > CRASHES_FOR_S:
+            self.over = f"for {CRASHES_FOR_S:.0f} s its workers only started and died, {self._crashes} of them"
+        return bool(self.over)
+
     def _take(self, what: Happening) -> None:
         now_s = self._machine.now_s
         match what:
@@ -120,6 +138,7 @@ class PoolRun:
                 one.job, one.state, one.idle_since_s = None, PoolWorkerState.IDLE, now_s
             case OomKilled(worker):
                 given = self.workers.pop(worker).job
+                self._crashes += 1
                 if given is not None:
                     self._again(given)
             case Pressed():

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.scaling import pools
 from benchmarks.scaling.baselines import BASELINES, celery, dask, hpa, memfree
 from benchmarks.scaling.bounds import bound
 from benchmarks.scaling.policy import (
@@ -26,7 +25,7 @@ from benchmarks.scaling.policy import (
 from benchmarks.scaling.pools import PoolRun
 from benchmarks.scaling.trace import IDLE_BYTES, SUPERVISOR_BYTES, Change, Trace, TraceJob
 
-MIB = 1 << 20
+MIB, GIB = 1 << 20, 1 << 30
 
 
 def job(number: int, at_s: float = 0.0, cpu_s: float = 1.0, mib: int = 10, *, predicted_s: float = 1.0) -> TraceJob:
@@ -233,9 +232,9 @@ def test_memfree_kills_the_youngest_with_less_than_half_of_size_free_and_puts_it
     assert scene.workers[1].job and scene.workers[2].job
 
 
-def test_memfree_is_given_half_of_the_largest_job_but_no_more_than_half_of_what_is_left() -> None:
+def test_memfree_is_given_the_size_of_the_largest_job_but_no_more_than_half_of_what_is_left() -> None:
     small = trace([job(1, mib=20), job(2, mib=90)], cpus=2, mib=1000)
-    assert memfree.fair_size(small) == (90 * MIB + IDLE_BYTES) // 2
+    assert memfree.fair_size(small) == 90 * MIB + IDLE_BYTES
     large = Trace("t", (job(1, mib=900),), (Change(0.0, 2, 1000 * MIB, neighbour_bytes=500 * MIB),))
     assert memfree.fair_size(large) == (500 * MIB - SUPERVISOR_BYTES - 2 * IDLE_BYTES) // 2
 
@@ -300,11 +299,19 @@ def test_dask_looks_once_a_second() -> None:
 # ---- all of them on the machine -------------------------------------------------------------------------------------
 
 
-def test_a_pool_whose_workers_are_killed_as_they_start_is_left_to_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pools, "GIVES_UP_S", 2.0)
+def test_a_pool_whose_workers_only_start_and_die_for_a_minute_is_over_whatever_is_still_to_come() -> None:
     full = trace([job(1, cpu_s=5)], cpus=2, mib=500)
-    full = replace(full, changes=(*full.changes, Change(1.0, 2, 500 * MIB, 0.0, 600 * MIB)))
-    assert PoolRun(full, BASELINES["static"](full)).run().unfinished == 1
+    full = replace(full, changes=(*full.changes, Change(1.0, 2, 500 * MIB, 0.0, 600 * MIB), Change(900.0, 2, GIB)))
+    run = PoolRun(full, BASELINES["static"](full))
+    score = run.run()
+    assert score.unfinished == 1 and score.starts < 50_000
+    assert run.over.startswith("for 60 s its workers only started and died")
+
+
+def test_a_pool_that_waits_for_work_longer_than_a_minute_is_not_over() -> None:
+    rare = trace([job(1), job(2, at_s=500.0)], cpus=2)
+    run = PoolRun(rare, BASELINES["static"](rare))
+    assert run.run().unfinished == 0 and not run.over
 
 
 jobs = st.lists(

@@ -6,11 +6,11 @@ job is killed and put back on the queue. In the source: after each start the fre
 first again (`unget`), and between looks it sleeps from 0.2 ms on, 1.1 times longer each time, at most 1 s, half as long
 after something happened (`reap_usleep`).
 
-SIZE is the user's to choose, once. In its favour it is half of what the largest job that can be done is predicted to
-take. What is started sees memory that those before it have not taken yet, and those that end give theirs back, so that
-with all of it the pool waits for room that it does not need: over the traces where memory binds it took 1.25 to 3.17
-times the bound, with half 1.19 to 2.62, and with a quarter the kernel began to kill (seed 1). No more than half of what
-the machine ever leaves free for jobs, though: a SIZE close to all of that runs jobs one by one, and one above it none.
+SIZE is the user's to choose, once: "minimum memory free when starting another job". Who reads that takes what the
+largest job is expected to take, and so does this; over the traces where memory binds it took 1.25 to 3.17 times the
+bound. Who tries smaller ones finds half of it faster, as those that end give room to those just started (1.19 to 2.62),
+and with a quarter that the kernel kills (seed 1). It is no more than half of what the machine ever leaves free for
+jobs: a SIZE close to all of that runs jobs one by one, and one above it none.
 A kill counts as a try (`should_be_retried`); here only that of a job that ran alone, which no retry would help. It
 looks ten times in the time that has passed since something happened, which is what its sleeping comes to, but never
 less often than every 100 ms.
@@ -27,7 +27,6 @@ from benchmarks.scaling.trace import IDLE_BYTES, SUPERVISOR_BYTES, Trace, TraceJ
 
 LONGEST_SLEEP_S = 0.1
 SHORTEST_SLEEP_S = 0.002
-OF_LARGEST = 0.5
 OF_ROOM = 0.5
 RETRIES = 5
 
@@ -46,7 +45,7 @@ def fair_size(trace: Trace) -> int:
     largest = max((job.predicted_bytes for job in trace.jobs if job.id not in impossible), default=0)
     workers = trace.changes[0].cpus * IDLE_BYTES
     room = min(one.memory_bytes - one.neighbour_bytes for one in trace.changes) - SUPERVISOR_BYTES - workers
-    return max(0, min(int(OF_LARGEST * (largest + IDLE_BYTES)), int(OF_ROOM * room)))
+    return max(0, min(largest + IDLE_BYTES, int(OF_ROOM * room)))
 
 
 class MemfreePool:
