@@ -192,6 +192,11 @@ class Backlog:
         line = self._lines.get(domain)
         return line.short_bulk() if line is not None else None
 
+    def least_bulk(self, domain: Domain, suits: Callable[[Job], bool]) -> Job | None:
+        """A bulk job that suits and needs little memory."""
+        line = self._lines.get(domain)
+        return line.least_bulk(suits) if line is not None else None
+
     def backfill(self, domain: Domain, suits: Callable[[Job], bool]) -> Job | None:
         """A job that suits, among the first of each size on each disk."""
         line = self._lines.get(domain)

@@ -71,6 +71,9 @@ JPEG_PROGRESSIVE_CPU = 1.2
 _COLOURS = {"4:4:4": 1.0, "4:2:2": 0.5, "4:4:0": 0.5, "4:2:0": 0.25, "4:1:1": 0.25}
 """Samples of the two colours together, for each two pixels; what is not known is taken to be whole."""
 
+PICTURE_BASE_BYTES, PICTURE_COPIES = 8 * MIB, 3.0
+PICTURE_CPU_BASE_S, PICTURE_CPU_S_PER_MEGASAMPLE = 0.003, 0.08
+
 
 def predict(record: FileRecord) -> Prediction:
     """What the job will take. Memory is the peak above the idle worker."""
@@ -84,6 +87,15 @@ def predict(record: FileRecord) -> Prediction:
     memory += (cost.bytes_per_pixel + cost.bytes_per_sample * (facts.channels or UNKNOWN_CHANNELS)) * pixels * depth
     memory += cost.copies * record.identity.size
     return Prediction(float(memory), cost.cpu_base_s + cost.cpu_s_per_megapixel * pixels / 1e6)
+
+
+def by_picture(record: FileRecord) -> Prediction:
+    """By the bytes of the decoded picture alone: what else is to be known of the format is for learning to find."""
+    facts = record.facts
+    assert facts is not None
+    samples = facts.pixels * (facts.channels or UNKNOWN_CHANNELS)
+    memory = PICTURE_BASE_BYTES + PICTURE_COPIES * samples * max(1.0, facts.depth_bits / 8)
+    return Prediction(memory, PICTURE_CPU_BASE_S + PICTURE_CPU_S_PER_MEGASAMPLE * samples / 1e6)
 
 
 def _jpeg(facts: ImageFacts, size_bytes: int) -> Prediction:

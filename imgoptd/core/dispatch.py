@@ -129,8 +129,8 @@ class Dispatcher:
             if worker is not None:
                 job = worker.running
                 probed = job is not None and job.record.facts is not None
-                later = self.jobs.estimator.later_growth(job.record) if job is not None and probed else None
-                worker.read(one, turn.now_s, later)
+                later = self.jobs.estimator.later_growth(job.record) if job is not None and probed else ()
+                worker.read(one, later)
         held = self._vitals.take(event.workers, turn.now_s)
         conditions.strain = self._gauge.take(self._reading(held), turn.now_s)
         after = conditions.memory().largest_job_bytes()

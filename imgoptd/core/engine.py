@@ -19,6 +19,7 @@ from imgoptd.core.learning import Notebook
 from imgoptd.core.limits import Limits
 from imgoptd.core.model import FileRef
 from imgoptd.core.restores import Restores
+from imgoptd.core.scaling import FleetState
 from imgoptd.core.sensing import Sensing
 from imgoptd.core.story import Story
 from imgoptd.core.turn import Turn
@@ -143,7 +144,12 @@ class Engine:
         running, paused = bool(self.fleet.running_jobs()), self.dispatcher.conditions.paused
         # What a pause keeps back needs no reading: it is as quiet as with nothing to do.
         work = running or bool(self.jobs.backlog.jobs and not paused)
-        return self._sensing.next_s(work=work, held=bool(self.jobs.held and not paused))
+        return self._sensing.next_s(
+            work=work,
+            held=bool(self.jobs.held and not paused),
+            short_of_memory=self.dispatcher.conditions.state is FleetState.CONSTRAINED,
+            workers=len(self.fleet.workers),
+        )
 
     # ---- configuration and surroundings -----------------------------------------------------------------------------
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from imgoptd.core.costs import UNKNOWN_SPREAD, Predict, Prediction, predict
-from imgoptd.core.evidence import MOST_DOMAINS, Belief, Ratios, believe, middle, upper
+from imgoptd.core.costs import UNKNOWN_SPREAD, Predict, Prediction, by_picture, predict
+from imgoptd.core.evidence import ENOUGH, Belief
+from imgoptd.core.kinds import NOTHING, Beliefs, Kind, is_better
 from imgoptd.core.model import Domain, Effort, FileRecord
 
 MIB = 1 << 20
@@ -19,21 +21,16 @@ ASKED_DEVIATIONS, LEAST_DEVIATIONS = 2.576, 1.645
 """The 99.5th and the 95th percentile of a normal distribution."""
 LEAST_FACTOR, MOST_FACTOR = 0.5, 5.0
 """Of the table: what learning may make of it."""
-LEAST_TRUSTED, MOST_TRUSTED = 0.25, 4.0
-"""A ratio beyond is taken as this: what a worker says of itself must not stop the work of others."""
-CPU_TRUSTED = 8.0
-"""Likewise of CPU seconds, that and its inverse: machines differ by more."""
-GREW_MOST = 8.0
-
 SMALL_BYTES = 32 * MIB
 """A job predicted to take less is of a kind of its own: its base is most of it, and errs otherwise than pixels do."""
 TOO_LITTLE_BYTES = 16 * MIB
 """Of a larger one that took less than this nothing is learned of memory: it ended before it had begun to work."""
 FELL_SHORT = 1.25
 """A job to which its memory was refused is taken to have needed so many times that."""
-GROWTH_JOBS = 8
-"""With fewer nothing is said of how jobs grow after they came to rest."""
-GROWTH_SHARE = 0.95
+BY_PICTURE = " by picture"
+"""What jobs took against the size of the picture alone is kept beside: the name of the kind goes on so."""
+REST_STAGES = ("", " resting longer", " resting long")
+"""Likewise later growth, by stage of rest (`core.growth`)."""
 
 FILE_CPU_S_PER_MIB = 0.1
 FILE_CPU_LEAST_S = 0.02
@@ -63,6 +60,23 @@ class Estimate:
     """As many jobs take more as take less."""
     learned_from: int = 0
     """Jobs of the kind that it rests on; 0: on the table alone."""
+    spread: float = 0.0
+    """Of the natural logarithm of the memory: a standard deviation."""
+
+    @property
+    def is_known(self) -> bool:
+        """Is enough known of the kind to speak of mean and variance?"""
+        return self.learned_from >= ENOUGH
+
+    @property
+    def mean_bytes(self) -> float:
+        """Of a log-normal distribution, as `variance` is."""
+        return self.likely_bytes * math.exp(self.spread**2 / 2)
+
+    @property
+    def variance(self) -> float:
+        """Bytes squared."""
+        return self.mean_bytes**2 * math.expm1(self.spread**2)
 
 
 class Lesson(NamedTuple):
@@ -75,23 +89,12 @@ class Lesson(NamedTuple):
     growth: tuple[int, ...] = ()
 
 
-class _Kind:
-    """What was learned of one kind of job: ratios of actual to predicted, and of later to earlier."""
-
-    def __init__(self) -> None:
-        self.memory = Ratios(LEAST_TRUSTED, MOST_TRUSTED)
-        self.cpu = Ratios(1 / CPU_TRUSTED, CPU_TRUSTED)
-        self.growth = Ratios(1.0, GREW_MOST)
-        self.beliefs: dict[tuple[Domain, float], tuple[Belief, float]] = {}
-        """By domain and prior spread: of memory, and the factor for CPU seconds; worked out once after each lesson."""
-
-
 class Estimator:
     """Keeps, for each format, way of coding and order of size, what jobs really took, by trust domain."""
 
     def __init__(self, predict: Predict = predict) -> None:
         self._predict = predict
-        self._kinds: dict[str, _Kind] = {}
+        self._kinds: dict[str, Kind] = {}
         self._files: dict[int, tuple[float, float]] = {}
         """By order of file size: files seen and their CPU seconds, both fading."""
         self.lessons_learned = 0
@@ -100,20 +103,24 @@ class Estimator:
     def estimate(self, record: FileRecord) -> Estimate:
         """Of a file that was probed."""
         raw = self._predict(record)
-        belief, cpu_factor = self._beliefs(_kind(record, raw), _domain(record), raw.spread)
-        memory, cpu_s = raw.memory_bytes, raw.cpu_s * cpu_factor
+        name, domain = _kind(record, raw), _domain(record)
+        memory_bytes, belief, cpu_s = self._best(record, raw, name, domain)
         if not belief.jobs:
-            first = int(FIRST_FACTOR ** (raw.spread / UNKNOWN_SPREAD) * memory)
-            return Estimate(first, cpu_s, first, int(memory))
+            first = int(FIRST_FACTOR ** (raw.spread / UNKNOWN_SPREAD) * memory_bytes)
+            return Estimate(first, cpu_s, first, int(memory_bytes))
         asked, least, likely = (
-            int(memory * min(MOST_FACTOR, max(LEAST_FACTOR, ratio)))
+            int(memory_bytes * min(MOST_FACTOR, max(LEAST_FACTOR, ratio)))
             for ratio in (
                 max(belief.high, belief.ratio(ASKED_DEVIATIONS)),
                 max(belief.high, belief.ratio(LEAST_DEVIATIONS)),
                 belief.ratio(0.0),
             )
         )
-        return Estimate(asked, cpu_s, least, likely, belief.jobs)
+        return Estimate(asked, cpu_s, least, likely, belief.jobs, belief.spread)
+
+    def kind(self, record: FileRecord) -> str:
+        """Jobs of a kind are learned from together."""
+        return _kind(record, self._predict(record))
 
     def mean_cpu_s(self, size_bytes: int) -> float:
         """CPU seconds that a file of that size is likely to cost of which nothing else is known yet: the mean."""
@@ -121,13 +128,14 @@ class Estimator:
         guess_s = min(FILE_CPU_MOST_S, max(FILE_CPU_LEAST_S, FILE_CPU_S_PER_MIB * size_bytes / MIB))
         return max(FILE_CPU_LEAST_S, (cpu_s + FILE_JOBS * guess_s) / (seen + FILE_JOBS))
 
-    def later_growth(self, record: FileRecord) -> float | None:
+    def later_growth(self, record: FileRecord) -> list[float | None]:
         """How many times what it held when it first came to rest a job takes at its peak, with 95 of 100 no more.
 
-        None: too few were seen.
+        For each stage of rest; None: too few were seen.
         """
-        kind = self._kinds.get(_kind(record, self._predict(record)))
-        return None if kind is None else upper(kind.growth.of(_domain(record)), GROWTH_SHARE, GROWTH_JOBS)
+        name, domain = _kind(record, self._predict(record)), _domain(record)
+        kinds = [self._kinds.get(name + stage) for stage in REST_STAGES]
+        return [None if kind is None else kind.later_growth(domain) for kind in kinds]
 
     # ---- learning ---------------------------------------------------------------------------------------------------
 
@@ -135,24 +143,31 @@ class Estimator:
         """Take in what a finished job took."""
         raw = self._predict(record)
         above = effort.peak_bytes - idle_rss_bytes if effort.peak_bytes and idle_rss_bytes is not None else 0
-        kind = self._taught(record, raw)
-        if above > (0 if raw.memory_bytes < SMALL_BYTES else TOO_LITTLE_BYTES):
-            kind.memory.add(_domain(record), above / max(1.0, raw.memory_bytes))
+        name, domain = _kind(record, raw), _domain(record)
+        for kind, by in ((self._taught(name), raw), (self._taught(name + BY_PICTURE), by_picture(record))):
+            if above > (0 if raw.memory_bytes < SMALL_BYTES else TOO_LITTLE_BYTES):
+                kind.memory.add(domain, above / max(1.0, by.memory_bytes))
+            if effort.cpu_s > 0 and raw.cpu_s > 0:
+                kind.cpu.add(domain, effort.cpu_s / by.cpu_s)
         if effort.cpu_s > 0 and raw.cpu_s > 0:
-            kind.cpu.add(_domain(record), effort.cpu_s / raw.cpu_s)
             self.learn_file(record.identity.size, effort.cpu_s)
 
     def learn_short(self, record: FileRecord, refused_at_bytes: int) -> None:
         """A job was refused more than it had been given, or was killed for lack of memory: it needed more than this."""
         raw = self._predict(record)
-        ratio = FELL_SHORT * refused_at_bytes / max(1.0, raw.memory_bytes)
-        self._taught(record, raw).memory.add(_domain(record), ratio)
+        name, domain, needed = _kind(record, raw), _domain(record), FELL_SHORT * refused_at_bytes
+        for kind, by in ((self._taught(name), raw), (self._taught(name + BY_PICTURE), by_picture(record))):
+            kind.memory.add(domain, needed / max(1.0, by.memory_bytes))
 
-    def learn_growth(self, record: FileRecord, at_rest_bytes: int, peak_bytes: int) -> None:
-        """A job held so much above the idle worker when it first came to rest, and so much at its peak."""
-        if at_rest_bytes > 0 and peak_bytes > 0:
-            kind = self._taught(record, self._predict(record))
-            kind.growth.add(_domain(record), peak_bytes / at_rest_bytes)
+    def learn_growth(self, record: FileRecord, rested_bytes: Sequence[int], peak_bytes: int) -> None:
+        """A job held so much above the idle worker when it first came to each stage of rest, and so much at its peak.
+
+        `rested_bytes`: of the stages that it came to.
+        """
+        if peak_bytes > 0:
+            name = _kind(record, self._predict(record))
+            for stage, at_rest_bytes in zip(REST_STAGES, rested_bytes, strict=False):
+                self._taught(name + stage).growth.add(_domain(record), peak_bytes / at_rest_bytes)
 
     def learn_file(self, size_bytes: int, cpu_s: float) -> None:
         """A file of that size has cost so much; nothing, where its probe said that there is nothing to do."""
@@ -175,27 +190,36 @@ class Estimator:
     def restore(self, lessons: Iterable[Lesson]) -> None:
         """Begin with what an earlier run has learned."""
         for lesson in lessons:
-            kind = self._kinds.setdefault(lesson.kind, _Kind())
+            kind = self._kinds.setdefault(lesson.kind, Kind())
             kind.memory.restore(lesson.domain, lesson.memory)
             kind.cpu.restore(lesson.domain, lesson.cpu)
             kind.growth.restore(lesson.domain, lesson.growth)
-            kind.beliefs.clear()
+            kind.forget()
 
-    def _taught(self, record: FileRecord, raw: Prediction) -> _Kind:
-        kind = self._kinds.setdefault(_kind(record, raw), _Kind())
-        kind.beliefs.clear()
+    def _taught(self, name: str) -> Kind:
+        kind = self._kinds.setdefault(name, Kind())
+        kind.forget()
         self.lessons_learned += 1
         return kind
 
-    def _beliefs(self, name: str, domain: Domain, spread: float) -> tuple[Belief, float]:
+    def _best(self, record: FileRecord, raw: Prediction, name: str, domain: Domain) -> tuple[float, Belief, float]:
+        """Bytes to go by and the ratio to be expected of them; CPU seconds, corrected.
+
+        Of the table and of the mere size of the picture that counts which has told better what jobs took.
+        """
+        picture = by_picture(record)
+        by_table = self._beliefs(name, domain, raw.spread)
+        by_size = self._beliefs(name + BY_PICTURE, domain, picture.spread)
+        memory_bytes, memory, cpu_s = raw.memory_bytes, by_table.memory, raw.cpu_s * by_table.cpu_factor
+        if is_better(by_size.memory, by_table.memory):
+            memory_bytes, memory = picture.memory_bytes, by_size.memory
+        if is_better(by_size.cpu, by_table.cpu):
+            cpu_s = picture.cpu_s * by_size.cpu_factor
+        return memory_bytes, memory, cpu_s
+
+    def _beliefs(self, name: str, domain: Domain, spread: float) -> Beliefs:
         kind = self._kinds.get(name)
-        if kind is None:
-            return believe(()), 1.0
-        if (domain, spread) not in kind.beliefs:
-            if len(kind.beliefs) >= MOST_DOMAINS:
-                kind.beliefs.clear()
-            kind.beliefs[domain, spread] = believe(kind.memory.of(domain), spread), middle(kind.cpu.of(domain))
-        return kind.beliefs[domain, spread]
+        return kind.believed(domain, spread) if kind is not None else NOTHING
 
 
 def _kind(record: FileRecord, raw: Prediction) -> str:

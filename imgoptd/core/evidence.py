@@ -42,6 +42,8 @@ class Belief(NamedTuple):
     """Standard deviation of the logarithm, what is not known of centre and spread included."""
     high: float
     """The ratio seen that no more than a twentieth of the next ones exceeds, however they are distributed."""
+    deviation: float
+    """Standard deviation of the logarithms that were seen."""
 
     def ratio(self, deviations: float) -> float:
         """The ratio that many standard deviations above the centre: 0 the median, 1.645 the 95th percentile."""
@@ -61,7 +63,8 @@ def believe(logs: Sequence[int], prior_spread: float = PRIOR_SPREAD) -> Belief:
     apart = count / (count + 1) * mean**2
     variance = (PRIOR_JOBS * prior_spread**2 + squares + apart) / (PRIOR_JOBS + count)
     spread = math.sqrt(variance * (1 + 1 / (count + 1)))
-    return Belief(count, count / (count + 1) * mean, spread, math.exp(_upper(tamed, 0.95)) if count else 0.0)
+    high = math.exp(_upper(tamed, 0.95)) if count else 0.0
+    return Belief(count, count / (count + 1) * mean, spread, high, math.sqrt(squares / count) if count else 0.0)
 
 
 def _winsorised(logs: Sequence[int]) -> list[float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -108,18 +108,23 @@ class Worker:
         """What it was last seen to hold above what it held when idle."""
         return 0 if self.idle_rss_bytes is None else max(0, self.rss_bytes - self.idle_rss_bytes)
 
-    def read(self, reading: WorkerReading, now_s: float, later: float | None) -> None:
+    def read(self, reading: WorkerReading, later: Sequence[float | None]) -> None:
         """Take in what the kernel says of it. `later`: as for `Growth.read`, of the job that it runs."""
         self.rss_bytes = reading.rss_bytes
         job = self.running
         if job is None or job.growth is None or self.idle_rss_bytes is None:
             return
         if job.stage is Stage.WORKING:
-            job.growth.read(now_s, self.grown_bytes, reading.cpu_s, job.estimate.cpu_s, later)
+            job.growth.read(self.grown_bytes, reading.cpu_s, job.estimate.cpu_s, later)
 
     def holding(self) -> Holding:
         reserved = self.reserved_bytes
-        return Holding(reserved, max(0, reserved - self.grown_bytes))
+        growth = max(0, reserved - self.grown_bytes)
+        if not self.tasks:
+            return Holding(reserved, growth)
+        likely = [job.likely_bytes for job in self.tasks]
+        mean, variance = max(likely)
+        return Holding(reserved, growth, max(mean, float(min(self.grown_bytes, reserved))), variance)
 
     def begin(self, now_s: float) -> None:
         """Another of the tasks in hand is the first one now."""

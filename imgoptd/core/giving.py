@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from imgoptd.core import commands as c
-from imgoptd.core.admission import Ledger
+from imgoptd.core.admission import Holding, Ledger
 from imgoptd.core.alone import room_bytes
 from imgoptd.core.conditions import Conditions
 from imgoptd.core.fleet import Fleet, Worker
@@ -39,6 +39,8 @@ STARVED_S = 60.0
 DROPS_S = 60.0
 """Fresh drops come, for so long after the last one."""
 FRESH_SHARE = 0.1
+TEACHERS = 4
+"""So many jobs of a kind are small ones, where memory is scarce and nothing was learned of it."""
 
 
 class _Ask(NamedTuple):
@@ -138,6 +140,8 @@ class Giver:
             job = kept_for
         elif self._leaves_long_ones(worker, job):
             job = backlog.short_bulk(worker.domain) or job
+        else:
+            job = self._teacher(worker, job) or job
         if not worker.has_room_for_job(job):
             return None, False
         gap = self._gap(kept_for) if kept_for is not None and job is not kept_for else None
@@ -150,6 +154,28 @@ class Giver:
         if found is None and not worker.tasks:
             self._stuck.add(worker.domain)
         return found, True
+
+    def _teacher(self, worker: Worker, job: Job) -> Job | None:
+        """Where little is known of the job's kind and memory is scarce: a small one of it, which tells more soon.
+
+        A large one would be given much more than it is likely to need, and would tell late.
+        """
+        estimator = self._jobs.estimator
+        if worker.tasks or job.record.fresh or job.doubled:
+            return None
+        estimate = estimator.estimate(job.record)
+        if estimate.learned_from >= TEACHERS:
+            return None
+        free = self._ledger.free_without(worker.id)
+        if free is None or estimate.memory_bytes <= free // self._free_slots():
+            return None
+        kind = estimator.kind(job.record)
+
+        def teaches(other: Job) -> bool:
+            same = not other.record.fresh and other.urgency == job.urgency and estimator.kind(other.record) == kind
+            return same and not self._must_wait(other)
+
+        return self._jobs.backlog.least_bulk(worker.domain, teaches)
 
     def _backfill(self, worker: Worker) -> tuple[Job, int] | None:
         """A job that fits, and that does not make the first in line wait once room is kept for that."""
@@ -223,10 +249,21 @@ class Giver:
             return None  # blind, one job runs at a time
         if not job.record.fresh and job is not self._blocked and self._drops_come():
             free -= self._kept_for_drops()
-        if ask.least_bytes > free or (gap is not None and not gap.admits(ask.least_bytes, job.estimate.cpu_s)):
+        need_bytes = self._need(worker, job, ask)
+        if need_bytes > free or (gap is not None and not gap.admits(need_bytes, job.estimate.cpu_s)):
             return None
+        if need_bytes < ask.least_bytes:
+            return ask.most_bytes  # it is not what it may take that counts
         share = free // self._free_slots() if gap is None else 0
         return max(ask.least_bytes, min(ask.most_bytes, share))
+
+    def _need(self, worker: Worker, job: Job, ask: _Ask) -> int:
+        """What has to be free for the job: as much as suffices, less where it is booked together with many others."""
+        estimate = self._jobs.estimator.estimate(job.record)
+        if job.doubled or not estimate.is_known:
+            return ask.least_bytes
+        holding = Holding(ask.least_bytes, ask.least_bytes, estimate.mean_bytes, estimate.variance)
+        return self._ledger.need_bytes(worker.id, holding)
 
     def _ask(self, job: Job) -> _Ask:
         """What would do, and what would be welcome; neither more than there is."""
@@ -290,6 +327,8 @@ class Giver:
         job.estimate = self._jobs.estimator.estimate(job.record)
         self._jobs.given_out(turn, job)
         job.reserved_bytes = job.last_reserved_bytes = memory_bytes
+        most = self._conditions.memory().largest_job_bytes()
+        job.had_all = most is not None and memory_bytes >= most
         worker.probes_in_a_row = 0
         self._fleet.give(worker, job)
         self._ledger.put(worker.id, worker.holding())

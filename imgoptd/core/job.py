@@ -61,6 +61,10 @@ class Job:
     """May take twice the memory predicted: an earlier attempt may have failed for want of it."""
     solo: bool = False
     """Runs with nothing else running."""
+    had_all: bool = False
+    """Its last attempt was given all the memory that there is for a job."""
+    refusals: int = 0
+    """Attempts that ended since it is known because their memory was refused to grow."""
     kills: int = 0
     """How often its worker was killed from outside."""
     hinted_again: bool = False
@@ -92,6 +96,14 @@ class Job:
     def booked_bytes(self) -> int:
         """What has to be reckoned with: the reservation, or what is known to be less or more than that."""
         return self.reserved_bytes if self.growth is None else self.growth.booked_bytes(self.reserved_bytes)
+
+    @property
+    def likely_bytes(self) -> tuple[float, float]:
+        """Mean of what it will take, and variance. Of a job at rest, or one that little is known of, it is booked."""
+        estimate = self.estimate
+        if not estimate.is_known or self.doubled or (self.growth is not None and self.growth.bound_bytes is not None):
+            return float(self.booked_bytes), 0.0
+        return estimate.mean_bytes, estimate.variance
 
     @property
     def urgency(self) -> tuple[bool, int]:

@@ -172,7 +172,10 @@ class Jobs:
 
     def failed(self, turn: Turn, job: Job, failure: Failure) -> None:
         """The attempt did not end well: what follows is `core.retry`'s to say."""
-        then = retry.after(failure, job.record.attempts, self._deferrals[job.ref], len(self.deferred))
+        attempts, deferrals = job.record.attempts, self._deferrals[job.ref]
+        had_all = job.had_all or job.refusals < attempts
+        then = retry.after(failure, attempts, deferrals, len(self.deferred), had_all=had_all)
+        job.refusals += failure.reason == endings.MEMORY
         if then.blame:
             job.record = replace(job.record, attempts=job.record.attempts + 1)
             job.doubled, job.solo = then.doubled, then.solo

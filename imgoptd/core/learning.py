@@ -51,8 +51,8 @@ def learn(estimator: Estimator, job: Job, outcome: Outcome, idle_rss_bytes: int 
     if outcome.verdict is not Verdict.FAILED:
         estimator.learn(job.record, outcome.effort, idle_rss_bytes)
         peak_bytes = outcome.effort.peak_bytes
-        if job.growth is not None and job.growth.at_rest_bytes and peak_bytes and idle_rss_bytes is not None:
-            estimator.learn_growth(job.record, job.growth.at_rest_bytes, peak_bytes - idle_rss_bytes)
+        if job.growth is not None and peak_bytes and idle_rss_bytes is not None:
+            estimator.learn_growth(job.record, job.growth.rested_bytes, peak_bytes - idle_rss_bytes)
     elif outcome.failure is not None and outcome.failure.kind is FailureKind.EXHAUSTED:
         estimator.learn_short(job.record, job.reserved_bytes)
 

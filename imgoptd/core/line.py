@@ -176,6 +176,11 @@ class Line:
                 return found
         return None
 
+    def least_bulk(self, suits: Callable[[Job], bool]) -> Job | None:
+        """A bulk job that suits and needs little memory."""
+        found = [job for lane in self.open() if (job := lane.bulk.least(suits)) is not None]
+        return min(found, key=lambda job: job.estimate.memory_bytes, default=None)
+
     def given_out(self, job: Job) -> None:
         """Keep count of whose turn it was. To be told before the job is removed."""
         bulk_waits = any(lane.bulk or lane.bulk_probes for lane in self.open())

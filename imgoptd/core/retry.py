@@ -9,6 +9,8 @@ from imgoptd.core.model import Failure, FailureKind, JobState
 
 MAX_BLAMED_ATTEMPTS = 2
 """Attempts that may end with a lost worker, a timeout or exhausted memory before the file is quarantined."""
+MAX_REFUSED_ATTEMPTS = 3
+"""The same where each was merely refused more memory, and there is more to give: nobody else suffers from that."""
 OF_THE_CONTENT = frozenset({FailureKind.CORRUPT, FailureKind.UNVERIFIED})
 """What a worker can only say of the bytes it read."""
 FIRST_DELAY_S = 5.0
@@ -33,10 +35,11 @@ class Next:
     """It runs alone."""
 
 
-def after(failure: Failure, blamed: int, deferrals: int, waiting: int = 0) -> Next:
+def after(failure: Failure, blamed: int, deferrals: int, waiting: int = 0, *, had_all: bool = True) -> Next:
     """What follows a failure, given the attempts already blamed on the file and how often it was deferred in a row.
 
-    `waiting`: how many files are deferred now.
+    `waiting`: how many files are deferred now. `had_all`: the attempt was given all the memory there is, or one before
+    ended otherwise than by a refusal of more.
     """
     kind = failure.kind
     if kind is FailureKind.REJECTED:
@@ -50,10 +53,10 @@ def after(failure: Failure, blamed: int, deferrals: int, waiting: int = 0) -> Ne
         if failure.reason == UNREADABLE:
             doubled = min(doubled, _DOUBLED_FOR_FEW + (waiting // _FEW_UNREADABLE).bit_length())
         return Next(JobState.DEFERRED, delay_s=min(LONGEST_DELAY_S, FIRST_DELAY_S * 2.0**doubled))
-    return lost(failure.reason, blamed)
+    return lost(failure.reason, blamed, had_all=had_all)
 
 
-def lost(reason: str, blamed: int) -> Next:
+def lost(reason: str, blamed: int, *, had_all: bool = True) -> Next:
     """The attempt took its worker with it, ran out of time, or ran out of memory.
 
     It is tried once more, beside others wherever that is safe: a file that ends or stops workers must not stop the
@@ -61,7 +64,8 @@ def lost(reason: str, blamed: int) -> Next:
     attempt is bounded by twice the reservation, so it endangers nobody. Only an OOM kill shows that bounds did not
     help: then nothing runs beside it.
     """
-    if blamed + 1 >= MAX_BLAMED_ATTEMPTS:
+    refused = reason == endings.MEMORY and not had_all
+    if blamed + 1 >= (MAX_REFUSED_ATTEMPTS if refused else MAX_BLAMED_ATTEMPTS):
         return Next(JobState.QUARANTINED, blame=True)
     return Next(JobState.QUEUED, blame=True, doubled=needs_more(reason), solo=reason == endings.OOM)
 

@@ -58,6 +58,14 @@ class Sizes:
                 return found
         return None
 
+    def least(self, suits: Callable[[Job], bool]) -> Job | None:
+        """One that suits of those that need least memory, among the first few of each class."""
+        for name in sorted(self._heaps, key=lambda one: one[1]):
+            found = self._heaps[name].first(LOOK_PER_CLASS, suits)
+            if found is not None:
+                return found
+        return None
+
     def in_order(self) -> Iterator[Job]:
         """All; nothing may change meanwhile."""
         return merge(*(heap.in_order() for heap in self._heaps.values()), key=lambda job: job.order)

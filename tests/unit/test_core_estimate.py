@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from imgoptd.core.costs import Prediction, predict
 from imgoptd.core.estimate import (
     FIRST_FACTOR,
-    GROWTH_JOBS,
     LEAST_FACTOR,
     MIB,
     MOST_FACTOR,
@@ -21,6 +20,7 @@ from imgoptd.core.estimate import (
     Estimator,
 )
 from imgoptd.core.evidence import ENOUGH, MOST_DOMAINS, OTHERS_MOST, WINDOW, Ratios, believe, upper
+from imgoptd.core.kinds import GROWTH_JOBS
 from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobState
 
 PHOTO = ImageFacts("jpeg", 4000, 3000, channels=3)
@@ -197,6 +197,52 @@ def test_reservations_are_ordered_and_bounded_whatever_was_seen(ratios: list[flo
     assert estimate.memory_bytes <= MOST_FACTOR * said
 
 
+# ---- another yardstick ----------------------------------------------------------------------------------------------
+
+
+def pictures(count: int) -> list[FileRecord]:
+    return [probed(ImageFacts("jpeg", 3000 + 40 * number, 3000, channels=3)) for number in range(count)]
+
+
+def erring(record: FileRecord) -> Prediction:
+    """A table whose errors are as if by chance: off by up to three times either way."""
+    facts = record.facts
+    assert facts is not None
+    off = math.exp(math.sin(float(facts.width)) * 1.1)
+    return Prediction(off * 12.0 * facts.pixels, off * 0.1 * facts.pixels / 1e6)
+
+
+def test_where_the_size_of_the_picture_tells_better_than_the_table_it_is_gone_by() -> None:
+    estimator = Estimator(erring)
+    for record in pictures(40):
+        assert record.facts is not None
+        pixels = record.facts.pixels
+        effort = Effort(cpu_s=0.1 * pixels / 1e6, peak_bytes=IDLE + 12 * pixels)
+        estimator.learn(record, effort, IDLE)
+    for record in pictures(60)[40:]:
+        assert record.facts is not None
+        estimate, took = estimator.estimate(record), 12 * record.facts.pixels
+        assert took < estimate.least_bytes < 1.3 * took
+        assert estimate.cpu_s == pytest.approx(0.1 * record.facts.pixels / 1e6, rel=0.1)
+
+
+def test_a_table_that_tells_as_well_stays_in_force() -> None:
+    estimator = Estimator()
+    for record in pictures(40):
+        teach(estimator, record, 1.1)
+    deep = probed(ImageFacts("jpeg", 3000, 3000, channels=3), size=200 * MIB)
+    assert estimator.estimate(deep).likely_bytes == pytest.approx(1.1 * table(deep), rel=0.02)
+
+
+def test_what_was_learned_of_either_is_kept_for_the_next_run() -> None:
+    estimator, later = Estimator(erring), Estimator(erring)
+    for record in pictures(40):
+        assert record.facts is not None
+        estimator.learn(record, Effort(cpu_s=1.0, peak_bytes=IDLE + 12 * record.facts.pixels), IDLE)
+    later.restore(estimator.lessons())
+    assert [later.estimate(one) for one in pictures(60)] == [estimator.estimate(one) for one in pictures(60)]
+
+
 # ---- trust domains --------------------------------------------------------------------------------------------------
 
 
@@ -234,7 +280,7 @@ def test_names_of_formats_that_a_worker_invents_fill_no_memory() -> None:
     estimator = Estimator()
     for number in range(100):
         teach(estimator, probed(ImageFacts(f"made-up-{number}", 1000, 1000)), 1.0)
-    assert len(estimator.lessons()) == 1
+    assert {one.kind for one in estimator.lessons()} == {"other", "other by picture"}
 
 
 # ---- CPU seconds ----------------------------------------------------------------------------------------------------
@@ -273,19 +319,26 @@ def test_no_lie_makes_a_file_that_was_not_probed_cost_more_than_a_minute() -> No
 def test_how_jobs_grow_after_they_came_to_rest_is_unknown_until_enough_were_seen() -> None:
     estimator = Estimator()
     for _ in range(GROWTH_JOBS - 1):
-        estimator.learn_growth(probed(), 100 * MIB, 110 * MIB)
-        assert estimator.later_growth(probed()) is None
-    estimator.learn_growth(probed(), 100 * MIB, 150 * MIB)
-    assert estimator.later_growth(probed()) == pytest.approx(1.5, rel=1e-3), "with so few, the highest"
-    assert estimator.later_growth(icon()) is None
+        estimator.learn_growth(probed(), [100 * MIB], 110 * MIB)
+        assert estimator.later_growth(probed()) == [None] * 3
+    estimator.learn_growth(probed(), [100 * MIB], 150 * MIB)
+    assert estimator.later_growth(probed()) == [pytest.approx(1.5, rel=1e-3), None, None], "with so few, the highest"
+    assert estimator.later_growth(icon()) == [None] * 3
+
+
+def test_each_stage_of_rest_has_its_own_growth() -> None:
+    estimator = Estimator()
+    for _ in range(GROWTH_JOBS):
+        estimator.learn_growth(probed(), [10 * MIB, 40 * MIB, 80 * MIB], 80 * MIB)
+    assert estimator.later_growth(probed()) == [pytest.approx(8.0, rel=1e-3), pytest.approx(2.0, rel=1e-3), 1.0]
 
 
 def test_of_many_the_highest_twentieth_is_left_out_and_nothing_shrinks() -> None:
     estimator = Estimator()
     for number in range(WINDOW):
-        estimator.learn_growth(probed(), 100 * MIB, (300 if number in (5, 40) else 50) * MIB)
-    assert estimator.later_growth(probed()) == 1.0
-    estimator.learn_growth(probed(), 0, 100 * MIB)  # it never came to rest
+        estimator.learn_growth(probed(), [100 * MIB], (300 if number in (5, 40) else 50) * MIB)
+    assert estimator.later_growth(probed())[0] == 1.0
+    estimator.learn_growth(probed(), [], 100 * MIB)  # it never came to rest
     assert len(estimator.lessons()[0].growth) == WINDOW
 
 
@@ -305,7 +358,7 @@ def test_another_run_goes_on_with_what_was_learned() -> None:
         teach(estimator, probed(uid=uid), 0.8, 0.9, 1.3)
         teach(estimator, icon(uid), 0.4)
     for _ in range(GROWTH_JOBS):
-        estimator.learn_growth(probed(), 100, 120)
+        estimator.learn_growth(probed(), [100, 110], 120)
     later.restore(estimator.lessons())
     assert later.lessons() == estimator.lessons()
     for record in (probed(), probed(uid=BOB), icon(), probed(uid=7)):
@@ -316,7 +369,7 @@ def test_another_run_goes_on_with_what_was_learned() -> None:
 def test_what_was_kept_is_held_to_the_same_bounds() -> None:
     estimator = Estimator()
     teach(estimator, probed(), 1.0)
-    [lesson] = estimator.lessons()
+    [lesson, _] = estimator.lessons()
     later = Estimator()
     later.restore([lesson._replace(memory=(30_000,) * 1000, cpu=(), growth=(-5,))])
     [held] = later.lessons()

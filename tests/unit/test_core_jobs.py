@@ -44,7 +44,7 @@ def test_a_photo_goes_the_whole_way_and_every_step_is_told() -> None:
         ("text", JobState.SKIPPED, "not-an-image", 0),
         ("corrupt", JobState.QUARANTINED, "truncated", 0),
         ("wrong", JobState.QUARANTINED, "pixels", 1),
-        ("greedy", JobState.QUARANTINED, "memory", 2),
+        ("greedy", JobState.QUARANTINED, "memory", 3),
         ("deadly", JobState.QUARANTINED, "worker-crashed", 2),
         ("deadly-to-probe", JobState.QUARANTINED, "worker-crashed", 0),
         ("endless", JobState.QUARANTINED, "timeout", 2),

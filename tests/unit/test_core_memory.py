@@ -35,6 +35,20 @@ def test_a_job_that_does_not_fit_waits_and_smaller_ones_pass_it() -> None:
     assert running(world) == [second]
 
 
+def test_where_memory_is_scarce_small_jobs_of_a_kind_that_is_not_known_come_first_and_teach_of_it() -> None:
+    files = {A: Content("mural", 1), B: Content("poster", 2), C: Content("poster", 3)}
+    plenty, scarce = (
+        World(folder(optimize_existing=True), workers_max=1, budget_bytes=budget, files=files)
+        for budget in (needs("mural"), needs("mural") - 10 * MIB)
+    )
+    for world in (plenty, scarce):
+        world.untouchable.clear()  # what stands there is to be worked on
+    plenty.run()
+    assert given(plenty)[0] == A, "the largest first"
+    scarce.run()
+    assert given(scarce)[0] != A
+
+
 def test_after_ten_seconds_of_being_passed_room_is_kept_for_it() -> None:
     world = World(workers_max=2, budget_bytes=needs("mural") + 10 * MIB, timeout_s=1000.0)
     (first,), (second,) = drop(world, "panorama", hang=True), drop(world, "mural", hang=True)

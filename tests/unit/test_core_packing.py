@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgoptd.core import events as e
 from imgoptd.core.admission import RESERVE_FRACTION
 from imgoptd.core.fleet import Worker
-from imgoptd.core.growth import REST_S, Growth
+from imgoptd.core.growth import REST_SHARES, Growth
 from imgoptd.core.job import Stage
 from imgoptd.core.packing import Gap, Running, gap_for
 from tests.unit.dispatching import drop
@@ -16,15 +18,17 @@ from tests.unit.edge import MIB
 from tests.unit.test_core_order import DOMAINS, waiting
 from tests.unit.world import World
 
+Later = tuple[float | None, ...]
+
 # ---- growth ---------------------------------------------------------------------------------------------------------
 
 
-def grown(*readings: tuple[float, int], later: float | None = 1.5, expected_cpu_s: float = 4.0) -> Growth:
+def grown(*readings: tuple[float, int], later: Later = (1.5, None, None), expected_cpu_s: float = 4.0) -> Growth:
     """Readings of seconds, and of MiB above the idle worker; the job has a CPU of its own."""
     growth = Growth()
-    growth.read(0.0, 900 * MIB, 10.0, expected_cpu_s, later)  # made while the worker was still at the job before
+    growth.read(900 * MIB, 10.0, expected_cpu_s, later)  # made while the worker was still at the job before
     for now_s, mib in readings:
-        growth.read(now_s, mib * MIB, 10.0 + now_s, expected_cpu_s, later)
+        growth.read(mib * MIB, 10.0 + now_s, expected_cpu_s, later)
     return growth
 
 
@@ -33,32 +37,44 @@ def test_a_growing_job_is_booked_with_its_reservation() -> None:
 
 
 def test_a_job_at_rest_is_booked_with_what_it_may_still_come_to() -> None:
-    growth = grown((0.5, 60), (1.0, 60), (1.25, 60))
-    assert growth.at_rest_bytes == 60 * MIB
+    growth = grown((0.5, 60), (0.6, 60), (0.75, 60))
+    assert growth.rested_bytes == [60 * MIB]
     assert growth.booked_bytes(300 * MIB) == 90 * MIB
     assert growth.booked_bytes(80 * MIB) == 80 * MIB
 
 
+def test_the_longer_a_job_rests_the_less_is_booked_for_what_may_still_come() -> None:
+    later = (10.0, 2.0, 1.1)
+    rests = [grown((0.5, 60), (0.51 + 4.0 * share, 60), later=later) for share in (0.04, *REST_SHARES)]
+    assert [len(one.rested_bytes) for one in rests] == [0, 1, 2, 3]
+    assert [one.booked_bytes(500 * MIB) // MIB for one in rests] == [500, 500, 120, 66]
+
+
+def test_a_stage_of_which_nothing_is_known_gives_nothing_back_and_takes_nothing() -> None:
+    assert grown((0.5, 60), (2.0, 60), later=(1.5, None, None)).booked_bytes(300 * MIB) == 90 * MIB
+    assert grown((0.5, 60), (0.75, 60), later=(None, None, 1.1)).booked_bytes(300 * MIB) == 300 * MIB
+
+
 def test_a_job_that_grows_again_is_booked_in_full_again() -> None:
-    growth = grown((0.5, 60), (1.5, 60), (2.0, 70))
+    growth = grown((0.5, 60), (0.75, 60), (0.8, 70))
     assert growth.booked_bytes(300 * MIB) == 300 * MIB
-    growth.read(3.0, 70 * MIB, 13.0, 4.0, 1.5)
+    growth.read(70 * MIB, 11.1, 4.0, (1.5, None, None))
     assert growth.booked_bytes(300 * MIB) == 105 * MIB
-    assert growth.at_rest_bytes == 60 * MIB, "what is learned from is the first rest"
+    assert growth.rested_bytes == [60 * MIB], "what is learned from is the first rest"
 
 
 def test_a_job_that_gets_no_cpu_does_not_rest() -> None:
     growth = Growth()
     for now_s in (0.0, 0.5, 5.0, 50.0):
-        growth.read(now_s, 60 * MIB, 10.0 + now_s / 1000, 4.0, 1.5)
+        growth.read(60 * MIB, 10.0 + now_s / 1000, 4.0, (1.5, 1.5, 1.5))
     assert growth.booked_bytes(300 * MIB) == 300 * MIB
 
 
 def test_where_it_is_unknown_how_jobs_grow_later_or_what_cpu_they_took_nothing_is_given_back() -> None:
-    assert grown((0.5, 60), (5.0, 60), later=None).booked_bytes(300 * MIB) == 300 * MIB
+    assert grown((0.5, 60), (5.0, 60), later=()).booked_bytes(300 * MIB) == 300 * MIB
     growth = Growth()
-    for now_s in (0.0, 0.5, 5.0, 50.0):
-        growth.read(now_s, 60 * MIB, None, 4.0, 1.5)
+    for _ in range(4):
+        growth.read(60 * MIB, None, 4.0, (1.5, 1.5, 1.5))
     assert growth.booked_bytes(300 * MIB) == 300 * MIB
 
 
@@ -72,8 +88,9 @@ def test_a_worker_books_the_largest_of_what_runs_and_what_waits_behind_it() -> N
     first.reserved_bytes, second.reserved_bytes = 300 * MIB, 100 * MIB
     worker.tasks, worker.handed = [first, second], [first]
     worker.begin(0.0)
-    for now_s in (0.0, 0.5, 0.5 + REST_S):
-        worker.read(e.WorkerReading(1, 80 * MIB, now_s), now_s, 1.2)
+    first.estimate = replace(first.estimate, cpu_s=4.0)
+    for cpu_s in (0.0, 0.5, 0.9):
+        worker.read(e.WorkerReading(1, 80 * MIB, cpu_s), (1.2, None, None))
     assert first.booked_bytes == 72 * MIB
     assert (worker.reserved_bytes, worker.holding().growth_bytes) == (100 * MIB, 40 * MIB)
 

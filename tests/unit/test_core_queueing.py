@@ -179,6 +179,36 @@ def test_the_ledger_says_the_same_as_a_look_at_all_workers(
             assert ledger.runs_without(one) == any(holding.reserved_bytes for holding in others)
 
 
+def together(*holdings: Holding) -> Ledger:
+    return Ledger(MemoryView(None, None, 10_000), dict(enumerate(holdings)))
+
+
+def test_of_many_jobs_less_is_booked_than_the_sum_of_what_each_may_take() -> None:
+    one = Holding(200, 200, likely_bytes=100.0, variance=30.0**2)
+    assert together(one).free_without(9) == 10_000 - 100 - 90, "of one: three standard deviations above its mean"
+    assert together(*[one] * 9).free_without(9) == 10_000 - 900 - 270, "of nine: three times those of one"
+    sharp = Holding(150, 150, likely_bytes=100.0, variance=30.0**2)
+    assert together(sharp).free_without(9) == 10_000 - 150, "never more than what it is bound to"
+
+
+def test_what_a_job_needs_beside_others_is_what_would_be_free_without_it() -> None:
+    one = Holding(200, 200, likely_bytes=100.0, variance=30.0**2)
+    for count in (0, 1, 4, 16):
+        before, after = together(*[one] * count).free_without(99), together(*[one] * (count + 1)).free_without(99)
+        assert before is not None and after is not None
+        assert abs(before - after - together(*[one] * count).need_bytes(99, one)) <= 1
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.integers(0, 500), st.integers(0, 250)), max_size=12))
+def test_pooled_bookings_never_exceed_the_sum_nor_fall_below_the_means(jobs: list[tuple[int, int, int]]) -> None:
+    holdings = [Holding(reserved, reserved, float(likely), sd**2) for reserved, likely, sd in jobs]
+    free = together(*holdings).free_without(99)
+    assert free is not None
+    booked = 10_000 - free
+    assert booked <= sum(one.reserved_bytes for one in holdings)
+    assert booked >= sum(min(one.reserved_bytes, one.mean_bytes) for one in holdings) - 1e-6
+
+
 def test_at_least_96_mib_are_the_machines_own() -> None:
     assert MemoryView(None, 200 * MIB, None).reserve_bytes == 96 * MIB
     assert MemoryView(None, None, None).reserve_bytes == 96 * MIB

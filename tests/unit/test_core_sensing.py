@@ -13,7 +13,7 @@ from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.engine import Engine
 from imgoptd.core.limits import Limits
-from imgoptd.core.sensing import ALERT_S, SENSE_ALERT_S, SENSE_HELD_S, SENSE_LEAST_S, SENSE_S, Sensing
+from imgoptd.core.sensing import ALERT_S, SENSE_ALERT_S, SENSE_HELD_S, SENSE_LEAST_S, SENSE_S, SENSE_SHORT_S, Sensing
 
 MIB = 1 << 20
 CONFIGURED = e.Configured(1, (), workers_min=0, workers_max=0, job_timeout_s=10.0)
@@ -27,6 +27,14 @@ def sensing_since(now_s: float) -> Sensing:
 
 def test_with_work_the_sensors_are_read_four_times_a_second() -> None:
     assert sensing_since(10.0).next_s(work=True, held=False) == 10.0 + SENSE_S
+
+
+@pytest.mark.parametrize(("workers", "after_s"), [(1, SENSE_SHORT_S), (16, SENSE_SHORT_S), (40, 0.12), (500, SENSE_S)])
+def test_while_a_job_waits_for_memory_they_are_read_more_often_the_fewer_workers_there_are(
+    workers: int, after_s: float
+) -> None:
+    due_s = sensing_since(10.0).next_s(work=True, held=False, short_of_memory=True, workers=workers)
+    assert due_s == pytest.approx(10.0 + after_s)
 
 
 def test_held_jobs_alone_ask_for_few_readings_and_nothing_to_do_for_none() -> None:

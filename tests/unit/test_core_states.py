@@ -114,6 +114,15 @@ def test_a_file_that_costs_its_worker_runs_once_more_beside_others_where_that_is
     assert retry.after(costly, 1, 0) == Next(JobState.QUARANTINED, blame=True)
 
 
+def test_a_file_that_was_only_refused_more_memory_has_a_third_attempt_while_there_is_more_to_give() -> None:
+    refused = Failure(FailureKind.EXHAUSTED, "memory", "the memory given was not enough")
+    again, never = Next(JobState.QUEUED, blame=True, doubled=True), Next(JobState.QUARANTINED, blame=True)
+    assert [retry.after(refused, blamed, 0, had_all=False) for blamed in range(3)] == [again, again, never]
+    assert retry.after(refused, 1, 0, had_all=True) == never
+    crashed = Failure(FailureKind.EXHAUSTED, "worker-crashed", "killed by SIGSEGV")
+    assert retry.after(crashed, 1, 0, had_all=False) == never
+
+
 # ---- telling --------------------------------------------------------------------------------------------------------
 
 
