@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 from collections.abc import Iterator
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -67,6 +68,22 @@ def test_every_command_of_imgoptctl_that_is_named_exists(document: Path) -> None
     named = set(re.findall(r"\bimgoptctl (?:--[a-z]+ [^ ]+ )?([a-z]+)\b", code))
 
     assert named - set(COMMANDS) == set()
+
+
+def test_the_map_of_the_rooms_names_every_module_and_no_other() -> None:
+    _, _, text = (PROJECT / "ARCHITECTURE.md").read_text().partition("## Rooms")
+    text, _, _ = text.partition("\n## ")
+    there = [path for path in (PROJECT / "imgoptd").glob("*/*.py") if path.name != "__init__.py"]
+    rooms = {path.parent.name for path in there}
+    # A folder's modules stand between its own name at the beginning of a sentence and the next one's.
+    parts = re.split(r"`([a-z]+)/`:", text)
+    named = {folder: re.findall(r"`([a-z_*]+)`", part) for folder, part in zip(parts[1::2], parts[2::2], strict=True)}
+
+    assert named.keys() <= rooms
+    for path in there:
+        assert any(fnmatch(path.stem, name) for name in named[path.parent.name]), path
+    for folder, names in named.items():
+        assert [name for name in names if not list((PROJECT / "imgoptd" / folder).glob(f"{name}.py"))] == []
 
 
 def test_an_unknown_command_of_dev_is_refused_with_the_usage() -> None:
