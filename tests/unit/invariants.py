@@ -74,7 +74,9 @@ def check_given_out(engine: Engine, action: c.SendProbe | c.SendJob) -> None:
 
 def _check_memory(engine: Engine) -> None:
     fleet, budget = engine.fleet, engine.dispatcher.conditions.budget_bytes
-    loads = [worker.reserved_bytes for worker in fleet.workers.values() if worker.reserved_bytes]
+    # What a job is seen to hold beyond its reservation was not given out: the kernel would have refused most of it.
+    granted = [[min(job.booked_bytes, job.reserved_bytes) for job in one.tasks] for one in fleet.workers.values()]
+    loads = [load for load in (max(some, default=0) for some in granted) if load]
     if budget is not None and len(loads) > 1:  # one job may start whatever it needs
         assert sum(loads) <= budget, "more is reserved than there is"
     working = [job for one in fleet.workers.values() for job in one.tasks if job.stage is Stage.WORKING]

@@ -316,5 +316,13 @@ class AnyWorld(RuleBasedStateMachine):
         assert self.world.store.outputs[ref, TREE].source_sha256 == file.content.sha256
 
 
+def test_jobs_that_hold_more_than_they_were_given_do_not_count_as_given_too_much() -> None:
+    world = AnyWorld()
+    world.begin(existing=set(), workers_max=3, budget=700 * MIB, undo=1 << 40)
+    world.memory_comes_and_goes(available=None, rate=None, limit=4096, held=234)
+    world.files_are_moved_in(files=[(ref, "endless", ALICE) for ref in REFS[:3]])
+    world.teardown()
+
+
 TestAnyWorld = AnyWorld.TestCase
 TestAnyWorld.settings = settings(max_examples=150, stateful_step_count=50)
