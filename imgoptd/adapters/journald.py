@@ -70,7 +70,7 @@ CATALOG_FIELDS: dict[str, tuple[str, ...]] = {
         "COOLDOWN_S",
     ),
     "pressure": ("FROM_STATE", "TO_STATE", "CAUSE", "AVAILABLE_BYTES", "LIMIT_BYTES", "PSI_SOME_RATE"),
-    "worker": ("WORKER", "STATUS"),
+    "worker": ("WORKER", "STATUS", "REASON"),
     "file": ("PATH", "BYTES_BEFORE", "BYTES_AFTER"),
     "skipped": ("PATH", "REASON", "DETAIL"),
     "deferred": ("PATH", "REASON", "DETAIL"),
