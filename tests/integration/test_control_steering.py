@@ -126,7 +126,9 @@ def test_top_for_scripts_is_an_object_on_each_line(server: Server) -> None:
 
 
 def test_top_ends_well_at_ctrl_c_and_writes_no_terminal_signs_into_a_pipe(server: Server) -> None:
-    command = [sys.executable, "-m", "imgoptd.cli.imgoptctl", f"--socket={server.path}", "top"]
+    # A shell without job control starts what runs in its background deaf to Ctrl-C, these tests perhaps among it.
+    command = ["env", "--default-signal=INT", sys.executable]
+    command += ["-m", "imgoptd.cli.imgoptctl", f"--socket={server.path}", "top"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         first = process.stdout.readline()

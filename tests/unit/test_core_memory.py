@@ -283,7 +283,7 @@ def test_a_job_that_must_run_alone_waits_for_all_others_and_nothing_starts_besid
 
 def test_a_job_that_must_run_alone_gets_its_turn_however_much_another_domain_has_to_do() -> None:
     world = World(workers_max=2, timeout_s=1000.0)
-    others = drop(world, "photo", 2, uid=BOB, hang=True)
+    others = drop(world, "photo", uid=BOB, hang=True)
     world.run(0.0)
     alone = a_job_that_must_run_alone(world)
     for _ in range(2 * int(CONSTRAINED_S)):
