@@ -46,4 +46,4 @@ class Recycling:
         if grown > GROWTH_BYTES:
             return f"it holds {show_bytes(grown)} more than at first with nothing to do"
         age_s = now_s - worker.started_s
-        return f"it is {show_seconds(age_s)} old" if age_s >= AGE_S else ""
+        return f"it is {show_seconds(age_s)} old" if now_s >= worker.started_s + AGE_S else ""

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
+from imgoptd.core.conditions import Conditions
+from imgoptd.core.dispatch import Dispatcher
+from imgoptd.core.fleet import Fleet, WorkerState
+from imgoptd.core.intake import Intake
+from imgoptd.core.model import Domain
 from imgoptd.core.pressure import CALM_S, FULL_S, Cause, Gauge, Level, Reading, Strain
+from imgoptd.core.recycling import Recycling
+from imgoptd.core.story import Story
+from imgoptd.core.telling import StateTold
+from imgoptd.core.turn import Turn
+from imgoptd.core.vitals import Vitals
 
 MIB = 1 << 20
 LIMIT = 1000 * MIB
@@ -173,3 +183,24 @@ def test_after_the_pressure_ends_work_goes_on(past: list[Reading]) -> None:
     # The first calm reading still may show a rise or fall against the last; one window later nothing of it is left.
     levels = [gauge.take(reading(900), end_s + step * STEP_S).level for step in range(12)]
     assert levels[-1] is Level.CALM
+
+
+@example(1014.1, 496.4)
+@given(st.floats(0.0, 1e7), st.floats(0.0, 1e7))
+def test_at_its_own_deadline_there_is_something_to_do(began_s: float, started_s: float) -> None:
+    told, conditions = StateTold(), Conditions(strain=Strain(Level.PAUSE))
+    told.tell(Turn(began_s), conditions, Dispatcher(Intake(Story()), Fleet()).inputs)
+    conditions.strain = Strain()
+    told.tell(Turn(began_s), conditions, Dispatcher(Intake(Story()), Fleet()).inputs)
+    due_s = told.next_deadline_s()
+    assert due_s is not None
+    told.tell(turn := Turn(due_s), conditions, Dispatcher(Intake(Story()), Fleet()).inputs)
+    assert turn.commands and told.next_deadline_s() is None
+
+    fleet = Fleet()
+    worker = fleet.add(Domain(b"/a", 0), started_s)
+    worker.state = WorkerState.IDLE
+    recycling = Recycling(fleet, Vitals(fleet))
+    due_s = recycling.next_deadline_s()
+    assert due_s is not None
+    assert recycling.due(due_s) == [worker]
