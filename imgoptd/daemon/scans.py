@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
@@ -29,6 +30,8 @@ ROWS = 4096
 """Rows of the store read in one go."""
 STOOD = 256
 """Files told of in one event; all of them become rows of one commit."""
+BELOW_AT_ONCE = 4
+"""Scans of parts of one watched folder: a thousand folders that appeared would otherwise all wait for room together."""
 PAUSE_S = 0.02
 REST_MOST_S = 10.0
 """A folder whose events go on being lost is scanned half of the time at most, and rests no longer than this."""
@@ -64,6 +67,8 @@ class Scans:
         self._has_room = has_room
         self._patient = patient
         self._running: set[asyncio.Task[None]] = set()
+        self._below: defaultdict[bytes, asyncio.Semaphore] = defaultdict(lambda: asyncio.Semaphore(BELOW_AT_ONCE))
+        """By watched folder: who scans a part of it."""
 
     def close(self) -> None:
         """End the scans under way."""
@@ -167,7 +172,9 @@ class Scans:
             self._post(e.ScanFinished(root, complete and known.folder is folder))
 
     async def _scan_below(self, known: Watched, folder: Folder, path: bytes, kind: HintKind, terms: Terms) -> None:
-        await self._pass(known, folder, path, kind, terms, known.unread)
+        async with self._below[known.watch.path]:
+            if known.folder is folder:
+                await self._pass(known, folder, path, kind, terms, known.unread)
 
     async def _pass(
         self,
