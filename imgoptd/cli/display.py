@@ -90,8 +90,10 @@ def workers_table(workers: Sequence[Mapping[str, Any]]) -> list[str]:
 def qshape_table(answer: Mapping[str, Any]) -> list[str]:
     """`imgoptctl qshape`: how many files of each folder wait for how long."""
     folders = answer.get("folders") or []
+    stored = int(answer.get("in_store") or 0)
+    beyond = [f"and about {stored} in the store, taken up as there is room"] if stored else []
     if not folders:
-        return ["nothing waits"]
+        return beyond or ["nothing waits"]
     bounds = [float(bound) for bound in answer.get("ages_s") or []]
     columns = [f"<={show_seconds(bound)}" for bound in bounds] + ["older"]
     rows = [("TOTAL", *columns, "OLDEST", "STATES", "FOLDER")]
@@ -100,7 +102,7 @@ def qshape_table(answer: Mapping[str, Any]) -> list[str]:
         states = ", ".join(f"{count} {state}" for state, count in sorted(part(folder, "states").items()))
         figures = (str(sum(ages)), *(str(count) if count else "-" for count in ages), seconds(folder, "oldest_s"))
         rows.append((*figures, states, path_text(folder.get("path", ""))))
-    return table(rows)
+    return [*table(rows), *beyond]
 
 
 def retry_lines(answer: Mapping[str, Any]) -> list[str]:

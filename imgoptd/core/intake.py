@@ -67,6 +67,7 @@ class Intake:
 
     def recovered(self, turn: Turn, record: FileRecord) -> None:
         """A job of the last run: nothing is assumed of its file, which may have changed since."""
+        self.jobs.overflow.recovered()
         candidate = self.settler.candidates.get(record.ref)
         if candidate is not None:  # a scan was faster, and a further hint would only ask for a further look
             candidate.fresh = candidate.fresh or record.fresh

@@ -15,11 +15,13 @@ class Overflow:
         self.most = {False: BULK_MOST, True: FRESH_MOST}
         """By whether they are fresh drops."""
         self._waiting = {False: 0, True: 0}
+        self.left_over = 0
+        """Files that the last run left and that were not handed over yet."""
 
     @property
     def jobs(self) -> int:
         """About how many wait in the store: a file that is written to meanwhile may count twice."""
-        return sum(self._waiting.values())
+        return sum(self._waiting.values()) + self.left_over
 
     def waiting(self, *, fresh: bool) -> int:
         return self._waiting[fresh]
@@ -30,6 +32,10 @@ class Overflow:
             return False
         self._waiting[fresh] += 1
         return True
+
+    def recovered(self) -> None:
+        """One of the files in the store was handed over."""
+        self.left_over = max(0, self.left_over - 1)
 
     def taken_up(self, *, fresh: bool, jobs: int) -> None:
         """All that waited in the store when there were `jobs` of them have been handed over."""

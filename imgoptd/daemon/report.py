@@ -40,6 +40,7 @@ class Report:
         running = max(1, min(inputs.workers_max, wanted))
         # What waits counts for nothing in a decision while nothing is given out; it waits all the same.
         cpu_s = inputs.backlog_cpu_s + (0.0 if self._state() == "running" else engine.jobs.backlog.ready_cpu_s)
+        cpu_s += self._stored_cpu_s()
         done = self._counts()
         saved = _bytes(counts["bytes_before"], counts["bytes_after"])
         return {
@@ -100,6 +101,12 @@ class Report:
             "folders": self._folders.shown(),
             "breakers": self._breakers(),
         }
+
+    def _stored_cpu_s(self) -> float:
+        """What the files that wait in the store alone are likely to take: as much as those in memory, on average."""
+        jobs = self._engine.jobs
+        size = jobs.backlog.bytes // jobs.backlog.jobs if jobs.backlog.jobs else 0
+        return jobs.overflow.jobs * jobs.estimator.mean_cpu_s(size)
 
     def _state(self) -> str:
         conditions = self._engine.dispatcher.conditions
@@ -194,6 +201,7 @@ class Report:
         rows = shape(waiting, time.monotonic())
         return {
             "ages_s": list(AGES_S),
+            "in_store": engine.jobs.overflow.jobs,
             "folders": [
                 {"path": root, "ages": row.ages, "states": dict(row.states), "oldest_s": round(row.oldest_s, 3)}
                 for root, row in sorted(rows.items())

@@ -225,6 +225,7 @@ class Service:
         self._accompany(self._undo.sweep_forever())
         self._accompany(look_for_damage(store, self._log))
         await self._take_up()
+        self._engine.jobs.overflow.left_over = 0
         self._begun = True
         self._turns.post(e.Tick())
 
@@ -247,6 +248,7 @@ class Service:
         if interrupted + (unfinished := await store.count_unfinished()):
             text = f"the last run left {unfinished} files to do and {interrupted} replaces to put right"
             self._log.say("recovery", text, 5, JOBS=unfinished, INTENTS=interrupted)
+        self._engine.jobs.overflow.left_over = unfinished
         self._log.say("start", greeting(self._config.watches, once=self._once), 5)
         notify.ready(self._backend.report.summary())
 

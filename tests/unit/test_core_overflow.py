@@ -74,3 +74,16 @@ def test_a_file_that_waits_in_the_store_is_looked_at_when_somebody_writes_to_it(
     world.post(e.Hinted(late, HintKind.CLOSED))
     world.run(5.0)
     assert late in world.engine.jobs.by_ref
+
+
+def test_what_the_last_run_left_counts_until_it_is_handed_over() -> None:
+    world = crowded(100)
+    refs = drop(world, "photo", 3)
+    world.run(5.0)
+    overflow = world.engine.jobs.overflow
+    overflow.left_over = 2
+    assert overflow.jobs == 2 and not world.engine.at_rest()
+    for ref in refs:
+        world.post(e.Recovered(world.store.files[ref]))
+    world.turn()
+    assert overflow.jobs == 0

@@ -149,6 +149,7 @@ def test_the_shape_of_the_backlog_is_a_table_with_a_row_for_each_folder() -> Non
         "3      2        -      1      1 h 6 min  1 held, 2 queued  /srv/\\xff",
     ]
     assert qshape_table({"folders": []}) == ["nothing waits"]
+    assert qshape_table({"folders": [], "in_store": 70_000})[-1].startswith("and about 70000 in the store")
 
 
 def test_a_retry_tells_what_it_left_and_how_many_it_queued() -> None:
