@@ -35,6 +35,7 @@ from imgoptd.core.model import (
     Verdict,
 )
 from imgoptd.core.policy import FolderPolicy
+from imgoptd.daemon.garbage import Garbage
 from imgoptd.daemon.service import Service
 
 ROOT = b"/srv/photos"
@@ -106,6 +107,7 @@ def main() -> None:
     """Run the daemon of that scratch folder until it is told to stop, then leave what its turns took."""
     scratch = Path(sys.argv[1])
     config = load(scratch / "imgoptd.toml")
+    Garbage.begin()
     engine = Timed()
     log = Log(config.daemon.log)
     try:

@@ -26,8 +26,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from imgoptd.adapters.control_socket import ControlSocketError
     from imgoptd.adapters.store import StoreError
     from imgoptd.config.load import ConfigError
+    from imgoptd.daemon.garbage import Garbage
     from imgoptd.daemon.run import run
 
+    Garbage.begin()
     try:
         return run(options.config, once=options.once)
     except (ConfigError, StoreError, ControlSocketError) as error:

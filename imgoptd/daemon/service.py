@@ -30,6 +30,7 @@ from imgoptd.core.text import show_path
 from imgoptd.daemon.backend import Backend
 from imgoptd.daemon.damage import look_for_damage, raise_damage
 from imgoptd.daemon.folders import Folders
+from imgoptd.daemon.garbage import Garbage
 from imgoptd.daemon.leftovers import take_up
 from imgoptd.daemon.loop import Loop
 from imgoptd.daemon.outputs import Outputs
@@ -67,6 +68,7 @@ class Service:
         self._engine = engine or Engine()
         self._sensors = Sensors()
         self._generation = 1
+        self._garbage = Garbage()
         self._begun = False
         """All folders were armed, and what the last run left was taken in."""
         self._reloading = asyncio.Lock()
@@ -266,6 +268,7 @@ class Service:
         self._backend.files.turned()
         self._overflowing.turned()
         self._folders.turned()
+        self._garbage.turned(self._engine.unfinished())
 
     def _store_failed(self, error: StoreError, delay_s: float) -> None:
         text = f"{error}; nothing is done until it can be written, next try in {delay_s:.0f} s"
