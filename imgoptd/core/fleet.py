@@ -95,6 +95,10 @@ class Worker:
             self.available and len(self.tasks) < PROBE_DEPTH and all(one.stage is Stage.PROBING for one in self.tasks)
         )
 
+    def has_room_for_urgent_probe(self) -> bool:
+        """May it hold a probe behind a job? One that is more urgent than all jobs is not to wait until none is left."""
+        return self.available and len(self.tasks) < HEADROOM
+
     def has_room_for_job(self, job: Job) -> bool:
         if not self.available:
             return False

@@ -106,10 +106,14 @@ class Giver:
         return sorted(list(self._fleet.serving())[: self._conditions.workers_max], key=lambda one: len(one.tasks))
 
     def _give_probe(self, turn: Turn, worker: Worker) -> bool:
-        if not worker.has_room_for_probe():
+        has_room = worker.has_room_for_probe()
+        if not has_room and not worker.has_room_for_urgent_probe():
             return False
         job = self._jobs.backlog.next_probe(worker.domain)
         if job is None:
+            return False
+        ready = self._jobs.backlog.next_ready(worker.domain)
+        if not has_room and (ready is None or ready.urgency <= job.urgency):
             return False
         self._jobs.given_out(turn, job)
         self._fleet.give(worker, job)

@@ -124,6 +124,25 @@ def test_the_first_job_does_not_wait_until_all_that_was_found_is_probed() -> Non
     assert {world.state(ref) for ref in world.disk.files} == {DONE}
 
 
+def test_a_drop_amid_bulk_is_probed_behind_one_job_not_behind_all_that_are_ready() -> None:
+    world = World(folder(optimize_existing=True), workers_max=1)
+    bulk = [FileRef(ROOT, b"%d.jpg" % number) for number in range(20)]
+    for number, ref in enumerate(bulk):
+        world.disk.put(ref, Content("photo", number))
+    world.hanging.update(bulk)
+    world.scan(ROOT)
+    world.until(c.SendJob)
+    world.run(0.0)
+    first, second = running(world)
+    (fresh,) = drop(world, "photo")
+    world.run(1.0)
+    assert world.asked(c.SendProbe)[-1].ref != fresh
+    let_go(world, first)
+    assert world.asked(c.SendProbe)[-1].ref == fresh
+    let_go(world, second)
+    assert fresh in given(world)[:4]
+
+
 def test_a_worker_goes_on_probing_while_no_job_can_start() -> None:
     world = World(folder(optimize_existing=True), budget_bytes=needs("panorama") * 3 // 2)
     (running_alone,) = drop(world, "panorama", hang=True)
