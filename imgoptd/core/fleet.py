@@ -16,6 +16,8 @@ PROBE_DEPTH = 8
 """Probes a worker may hold at a time."""
 PREFETCH_CPU_S = 0.25
 """A job expected to take less may wait in a worker behind another such one, so that none idles between small jobs."""
+TINY_CPU_S = 0.05
+"""Jobs that take less all together may fill a worker like probes: each waits longer for the disk than for its CPU."""
 HEADROOM = 2
 """Jobs a worker may hold at a time, the running one included."""
 
@@ -96,16 +98,20 @@ class Worker:
         )
 
     def has_room_for_urgent_probe(self) -> bool:
-        """May it hold a probe behind a job? One that is more urgent than all jobs is not to wait until none is left."""
-        return self.available and len(self.tasks) < HEADROOM
+        """May it hold a probe behind jobs? A more urgent one is not to wait until none of those is left."""
+        small = all(one.estimate.cpu_s < PREFETCH_CPU_S for one in self.tasks)
+        return self.available and len(self.tasks) < PROBE_DEPTH and small
 
     def has_room_for_job(self, job: Job) -> bool:
         if not self.available:
             return False
         if not self.tasks:
             return True
-        small = all(one.estimate.cpu_s < PREFETCH_CPU_S for one in (job, *self.tasks))
-        return len(self.tasks) < HEADROOM and small and not any(one.solo for one in (job, *self.tasks))
+        tasks = (job, *self.tasks)
+        small = all(one.estimate.cpu_s < PREFETCH_CPU_S for one in tasks)
+        tiny = sum(one.estimate.cpu_s for one in tasks) < TINY_CPU_S
+        most = PROBE_DEPTH if tiny else HEADROOM
+        return len(self.tasks) < most and small and not any(one.solo for one in tasks)
 
     @property
     def grown_bytes(self) -> int:

@@ -274,8 +274,7 @@ class Service:
         text = f"{error}; nothing is done until it can be written, next try in {delay_s:.0f} s"
         self._log.say("error", text, 2)
         notify.status(text)
-        # Alive and waiting for a reason: being restarted would make no room. A commit that hangs sends no such sign.
-        notify.watchdog()
+        notify.watchdog()  # alive and waiting for a reason: a restart would make no room. A hanging commit sends none
 
     def _finished(self, stopping: Stopping) -> bool:
         if self._engine.drained():

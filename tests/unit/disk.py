@@ -30,6 +30,7 @@ BURSTING = "bursting"
 _FACTS = {
     "photo": ImageFacts("jpeg", 1000, 1000, channels=3),
     "poster": ImageFacts("jpeg", 4000, 3000, channels=3),
+    "icon": ImageFacts("jpeg", 64, 64, channels=3),
     "panorama": ImageFacts("jpeg", 6800, 6000, channels=3),
     "mural": ImageFacts("jpeg", 7400, 6000, channels=3),
     "huge": ImageFacts("png", 30_000, 30_000, channels=3),

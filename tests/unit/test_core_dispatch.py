@@ -124,7 +124,7 @@ def test_the_first_job_does_not_wait_until_all_that_was_found_is_probed() -> Non
     assert {world.state(ref) for ref in world.disk.files} == {DONE}
 
 
-def test_a_drop_amid_bulk_is_probed_behind_one_job_not_behind_all_that_are_ready() -> None:
+def test_a_drop_amid_bulk_is_probed_behind_the_jobs_in_hand_not_behind_all_that_are_ready() -> None:
     world = World(folder(optimize_existing=True), workers_max=1)
     bulk = [FileRef(ROOT, b"%d.jpg" % number) for number in range(20)]
     for number, ref in enumerate(bulk):
@@ -136,11 +136,29 @@ def test_a_drop_amid_bulk_is_probed_behind_one_job_not_behind_all_that_are_ready
     first, second = running(world)
     (fresh,) = drop(world, "photo")
     world.run(1.0)
-    assert world.asked(c.SendProbe)[-1].ref != fresh
-    let_go(world, first)
     assert world.asked(c.SendProbe)[-1].ref == fresh
-    let_go(world, second)
+    let_go(world, first, second)
     assert fresh in given(world)[:4]
+
+
+def test_a_probe_never_waits_behind_a_large_job() -> None:
+    world = World(workers_max=1)
+    drop(world, "panorama", hang=True)
+    world.until(c.SendJob)
+    drop(world, "photo")
+    world.run(1.0)
+    assert len(world.asked(c.SendProbe)) == 1
+
+
+def test_tiny_jobs_fill_a_worker() -> None:
+    world = World(workers_max=1)
+    refs = [FileRef(ROOT, b"%02d.jpg" % number) for number in range(30)]
+    for number, ref in enumerate(refs):
+        world.drop(ref, Content("icon", number, size=2000))
+    world.hanging.update(refs)
+    world.until(c.SendJob)
+    world.run(0.0)
+    assert running(world) == refs[:PROBE_DEPTH]
 
 
 def test_a_worker_goes_on_probing_while_no_job_can_start() -> None:
