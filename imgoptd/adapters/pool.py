@@ -7,6 +7,7 @@ of tasks at most, so a socket that is full belongs to a broken worker.
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import signal
 import socket
@@ -130,15 +131,16 @@ class Pool:
         try:
             ours, theirs = frames.pair()
             try:
+                ours.setblocking(False)
                 words, stderr = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
             except OSError:
                 ours.close()
                 theirs.close()
                 raise
-        except OSError:
-            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True, unstarted=_NO_DESCRIPTOR))
+        except OSError as error:
+            why = _NO_DESCRIPTOR if error.errno in (errno.EMFILE, errno.ENFILE) else str(error)
+            self._post(e.WorkerExited(worker_id, -signal.SIGKILL, innocent=True, unstarted=why))
             return
-        ours.setblocking(False)
         worker = PoolWorker(worker_id, ours, words, frames.Receiver(ours, m.FromWorker))
         try:
             self._template.send(m.Spawn(worker_id, self.nice, self._drop_uid), [theirs.fileno(), stderr])

@@ -7,6 +7,7 @@ import errno
 import os
 import resource
 import signal
+import socket
 from pathlib import Path
 
 import pytest
@@ -143,3 +144,24 @@ def test_the_memory_of_a_process_that_is_gone_is_unknown() -> None:
     own = resident_bytes(os.getpid())
     assert own is not None and own > 1 << 20
     assert resident_bytes(1 << 30) is None
+
+
+def test_a_worker_whose_socket_cannot_be_set_up_ends_unblamed_and_leaves_nothing_open(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(sock: socket.socket, flag: bool) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    async def test() -> None:
+        async with running() as posted:
+            await posted.started(1)
+            before = open_descriptors()
+            with monkeypatch.context() as patch:
+                patch.setattr(socket.socket, "setblocking", refuse)
+                posted.pool.start(2)
+            (ended,) = posted.of(e.WorkerExited, 2)
+            assert ended.innocent and "Read-only file system" in ended.unstarted
+            assert open_descriptors() == before
+            await posted.started(3)
+
+    asyncio.run(test())
