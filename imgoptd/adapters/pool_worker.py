@@ -59,14 +59,14 @@ class PoolWorker:
     """It broke the protocol, and was ended for it."""
     said: bytes = b""
     idle_data_bytes: int | None = None
-    """What it had mapped when it last had nothing to do."""
+    """What it had mapped when it last had nothing to do, or at its first job."""
 
     def bound(self, coming: Task | None = None) -> None:
         """Bound it for what it has and what comes; lifted when that is nothing to be bounded.
 
         Its tasks run one after the other, so the largest counts. Raises PermissionError where the kernel forbids it.
         """
-        if not self.tasks:
+        if not self.tasks or self.idle_data_bytes is None:  # a probe that it has in hand maps next to nothing
             self.idle_data_bytes = data_bytes(self.pid)
         growths = [task.growth_bytes for task in self.tasks.values()]
         most = max((*growths, coming.growth_bytes if coming else 0))

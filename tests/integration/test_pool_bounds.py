@@ -74,6 +74,21 @@ def test_a_worker_is_bounded_by_the_largest_of_its_jobs_and_unbounded_without_on
     asyncio.run(run())
 
 
+def test_the_first_job_is_bounded_though_a_probe_is_in_hand() -> None:
+    async def run() -> None:
+        async with bounded_from_outside() as posted:
+            pid = await posted.started(1)
+            os.kill(pid, signal.SIGSTOP)
+            with memory_file(SMALL) as source:
+                posted.pool.send_probe(1, FileRef(b"/w", b"p"), source)
+            give(posted, 1, b"a", SMALL, "jpeg", 50 * MIB)
+            assert limits(pid)[0] != UNLIMITED
+            os.kill(pid, signal.SIGCONT)
+            await become(lambda: bool(posted.of(e.Finished, 1)))
+
+    asyncio.run(run())
+
+
 def test_a_job_that_goes_beyond_its_reservation_is_refused_memory_and_the_worker_lives() -> None:
     async def run() -> None:
         async with bounded_from_outside() as posted:
