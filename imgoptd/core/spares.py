@@ -64,7 +64,7 @@ class Spares:
         parked = self._all()
         surplus = len(parked) - self._most()
         for number, worker in enumerate(parked):
-            if number < surplus or turn.now_s - self._parked[worker.id] >= PARKED_S:
+            if number < surplus or turn.now_s >= self._parked[worker.id] + PARKED_S:  # as the deadline has it
                 del self._parked[worker.id]
                 retire(turn, worker)
 

@@ -8,8 +8,12 @@ import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
-from imgoptd.core.fleet import WorkerState
-from imgoptd.core.spares import FAT_BYTES, PARKED_S
+from imgoptd.core.conditions import Conditions
+from imgoptd.core.fleet import Fleet, WorkerState
+from imgoptd.core.model import Domain
+from imgoptd.core.spares import FAT_BYTES, PARKED_S, Spares
+from imgoptd.core.turn import Turn
+from imgoptd.core.vitals import Vitals
 from tests.unit.disk import ALICE, BOB
 from tests.unit.dispatching import DONE, drop, serving
 from tests.unit.edge import MIB
@@ -73,6 +77,17 @@ def test_who_is_parked_for_long_leaves() -> None:
     world = parked()
     world.run(PARKED_S + 1)
     assert "parked" not in states(world)
+
+
+def test_who_is_parked_leaves_at_the_very_moment_it_is_due() -> None:
+    fleet = Fleet()
+    spares = Spares(fleet, Vitals(fleet), Conditions(sensed=ONE_CPU, spares_beside=True))
+    worker = fleet.add(Domain(ROOT, ALICE), 0.0)
+    spares.make_way(Turn(475.0803236394593), worker)  # this plus 60, less itself, is less than 60
+    due_s = spares.next_deadline_s()
+    assert due_s is not None
+    spares.review(turn := Turn(due_s))
+    assert turn.commands == [c.RetireWorker(worker.id)]
 
 
 SHORT = replace(ONE_CPU, available_bytes=100 * MIB)
