@@ -278,7 +278,7 @@ class Giver:
         )
         least, most = estimate.least_bytes or estimate.memory_bytes, estimate.memory_bytes
         if job.doubled:
-            least = most = max(most, 2 * job.last_reserved_bytes) if job.last_reserved_bytes else 2 * most
+            least = most = max(most, 2 * job.failed_bytes) if job.failed_bytes else 2 * most
         if all_there_is is not None:
             least, most = min(least, all_there_is), min(most, all_there_is)
         return _Ask(least, most)
@@ -330,7 +330,7 @@ class Giver:
             self._blocked = None
         job.estimate = self._jobs.estimator.estimate(job.record)
         self._jobs.given_out(turn, job)
-        job.reserved_bytes = job.last_reserved_bytes = memory_bytes
+        job.reserved_bytes = memory_bytes
         most = self._conditions.memory().largest_job_bytes()
         job.had_all = most is not None and memory_bytes >= most
         worker.probes_in_a_row = 0

@@ -53,8 +53,8 @@ class Job:
     """What the running job may take above the idle worker: it is held to that."""
     took: str = ""
     """What it took the last time that a worker was through with it, for its story."""
-    last_reserved_bytes: int = 0
-    """The same of its last attempt."""
+    failed_bytes: int = 0
+    """What its last attempt that failed might take; 0: none is known. One that merely had to end does not count."""
     growth: Growth | None = None
     """What it has taken since a worker began with it."""
     doubled: bool = False

@@ -179,6 +179,7 @@ class Jobs:
         if then.blame:
             job.record = replace(job.record, attempts=job.record.attempts + 1)
             job.doubled, job.solo = then.doubled, then.solo
+            job.failed_bytes = job.reserved_bytes or job.failed_bytes
         if then.state is JobState.QUEUED:
             self.back_to_queue(turn, job, failure.reason, f"{failure.detail}; tried once more{_how(then)}")
         elif then.state is JobState.DEFERRED:

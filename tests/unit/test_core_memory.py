@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.giving import CONSTRAINED_S
 from imgoptd.core.model import FileRef, HintKind, JobState
@@ -251,6 +252,21 @@ def test_a_machine_with_more_memory_gives_what_was_held_its_chance(unreadable_be
     world.post(world.machine)
     world.run()
     assert world.state(held) == DONE
+
+
+def test_what_merely_had_to_end_is_given_no_more_the_next_time_than_it_was() -> None:
+    world = World(workers_max=1, timeout_s=1000.0)
+    world.drop(A, Content("greedy"))
+    first = world.until(c.SendJob)
+    world.answer(first)
+    world.work(first.worker)
+    world.hanging.add(A)
+    world.run(1.0)
+    for _ in range(3):
+        again = world.asked(c.SendJob)[-1]
+        assert (again.ref, again.memory_bytes) == (A, 2 * first.memory_bytes)
+        world.end_worker(again.worker, -9)
+        world.run(1.0)
 
 
 # ---- alone ----------------------------------------------------------------------------------------------------------
