@@ -26,7 +26,7 @@ from imgoptd.core import events as e
 from imgoptd.core.shedding import SHED
 from imgoptd.core.text import one_line
 
-TIMEOUT, START_TIMEOUT = "timeout", "start-timeout"
+TIMEOUT, START_TIMEOUT, LEAVE_TIMEOUT = "timeout", "start-timeout", "leave-timeout"
 LIED, OOM, KILLED = "worker-lied", "oom-killed", "worker-killed"
 MEMORY, CRASHED, EXITED = "memory", "worker-crashed", "worker-exited"
 INNOCENT, UNSTARTED = "worker-ended", "worker-unstarted"
@@ -79,6 +79,8 @@ def of_worker(
         return Ending(TIMEOUT, f"it took longer than job_timeout ({job_timeout_s:.0f} s){at_work}")
     if ended_for == START_TIMEOUT:
         return Ending(START_TIMEOUT, "its worker did not say in time that it is ready", blames=False)
+    if ended_for == LEAVE_TIMEOUT:
+        return Ending(LEAVE_TIMEOUT, "it stayed though it was to leave, and was ended", blames=False)
     if event.lied:
         return Ending(LIED, f"its worker answered as none may{at_work}, and was ended")
     if event.oom_killed and within:

@@ -14,6 +14,8 @@ from imgoptd.core.turn import Turn
 
 START_TIMEOUT_S = 30.0
 """A worker that has not said it is ready by then is ended."""
+LEAVE_TIMEOUT_S = 10.0
+"""Likewise one that is still there so long after it was to leave: one that was taken over need not."""
 QUICK_DEATHS = 5
 """Workers that die in a row before doing anything; then starting is paused."""
 QUICK_DEATH_PAUSE_S = 30.0
@@ -64,9 +66,10 @@ class Exits:
         starting = worker.state is WorkerState.STARTING
         paused = self.start_paused_until_s is not None
         if not (event.unstarted or (starting and paused)):  # those are told of together
+            then = "" if worker.state is WorkerState.DRAINING else "; a new one takes its place"
             turn.announce(
                 "worker",
-                f"worker {worker.id} (pid {worker.pid}) lost: {ending.says}; a new one takes its place",
+                f"worker {worker.id} (pid {worker.pid}) lost: {ending.says}{then}",
                 4,
                 worker=worker.id,
                 pid=worker.pid,
@@ -95,7 +98,9 @@ class Exits:
         for worker in self._fleet.workers.values():
             overdue_s = self.overdue_s(worker)
             if overdue_s is not None and turn.now_s >= overdue_s and not worker.killed_for:
-                worker.killed_for = endings.TIMEOUT if worker.handed else endings.START_TIMEOUT
+                leaving = worker.state is WorkerState.DRAINING
+                too_long = endings.LEAVE_TIMEOUT if leaving else endings.START_TIMEOUT
+                worker.killed_for = endings.TIMEOUT if worker.handed else too_long
                 worker.overdue = worker.handed[0] if worker.handed else None
                 turn.act(c.KillWorker(worker.id, worker.killed_for))
 
@@ -106,6 +111,8 @@ class Exits:
         """
         if worker.handed:
             return worker.head_since_s + self.job_timeout_s
+        if worker.state is WorkerState.DRAINING:
+            return worker.leaving_since_s + LEAVE_TIMEOUT_S
         return worker.started_s + START_TIMEOUT_S if worker.state is WorkerState.STARTING else None
 
 

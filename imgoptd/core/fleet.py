@@ -62,6 +62,8 @@ class Worker:
     cpu_s: float = 0.0
     bytes_in: int = 0
     bytes_out: int = 0
+    leaving_since_s: float = 0.0
+    """Since when it is to leave, if it is."""
     killed_for: str = ""
     overdue: Job | None = None
     """The task it was ended for."""

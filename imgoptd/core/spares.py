@@ -90,4 +90,5 @@ class Spares:
 def retire(turn: Turn, worker: Worker) -> None:
     """The worker, which has nothing in hand, ends."""
     worker.state = WorkerState.DRAINING
+    worker.leaving_since_s = turn.now_s
     turn.act(c.RetireWorker(worker.id))

@@ -73,6 +73,8 @@ class Edge(Replaces):
         """Bytes that the worker which has the file first in hand holds above an idle one."""
         self.left_over: dict[int, int] = {}
         """Bytes that a worker still holds with nothing in hand."""
+        self.staying: set[int] = set()
+        """Workers that do not leave when they are told to."""
         self.cpu_s: dict[int, float] = {}
         """CPU seconds of each worker."""
         self.begin_anew()
@@ -129,7 +131,7 @@ class Edge(Replaces):
                 if worker in self.workers:
                     self.workers[worker].up = True
                     self.post(e.WorkerStarted(worker, 4000 + worker, 30 * MIB))
-            case c.RetireWorker(worker):
+            case c.RetireWorker(worker) if worker not in self.staying:
                 self.end_worker(worker, 0)
             case c.KillWorker(worker):
                 self.end_worker(worker, -9)

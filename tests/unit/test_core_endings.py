@@ -32,6 +32,7 @@ def ended(event: e.WorkerExited, ended_for: str = "", tools: str = TOOLS) -> End
         (e.WorkerExited(1, -9, oom_killed=True), "shed", "shed", False, "ended to make room"),
         (e.WorkerExited(1, -9), "timeout", "timeout", True, "longer than job_timeout (300 s) at work on png (pyoxipng"),
         (e.WorkerExited(1, -9), "start-timeout", "start-timeout", False, "did not say in time"),
+        (e.WorkerExited(1, -9), "leave-timeout", "leave-timeout", False, "it stayed though it was to leave"),
         (e.WorkerExited(1, -9, lied=True), "", "worker-lied", True, "answered as none may"),
         (e.WorkerExited(1, -9, oom_killed=True), "", "oom-killed", True, "by the kernel for lack of memory at work on"),
         (e.WorkerExited(1, -9), "", "worker-killed", False, "killed from outside (signal 9 (SIGKILL))"),

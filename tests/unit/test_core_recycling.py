@@ -50,6 +50,15 @@ def test_one_that_is_kept_with_nothing_to_do_is_replaced_when_it_is_an_hour_old_
     assert [type(one) for one in order] == [c.RetireWorker, c.StartWorker] * 2
 
 
+def test_at_its_own_deadline_a_worker_is_old_enough() -> None:
+    world = World(workers_min=1, workers_max=1)
+    world.run(1.0)
+    (worker,) = world.engine.fleet.workers.values()
+    worker.started_s = 763.775  # (started_s + AGE_S) - started_s is less than AGE_S
+    recycling = world.engine.dispatcher._recycling
+    assert recycling.due(recycling.next_deadline_s() or 0.0) == [worker]
+
+
 def test_one_that_holds_more_and_more_with_nothing_to_do_is_replaced() -> None:
     world = World(workers_max=1, workers_min=1)
     drop(world, "photo", hang=True)

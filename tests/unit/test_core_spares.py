@@ -9,6 +9,7 @@ import pytest
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.conditions import Conditions
+from imgoptd.core.exits import LEAVE_TIMEOUT_S
 from imgoptd.core.fleet import Fleet, WorkerState
 from imgoptd.core.model import Domain
 from imgoptd.core.spares import FAT_BYTES, PARKED_S, Spares
@@ -88,6 +89,19 @@ def test_who_is_parked_leaves_at_the_very_moment_it_is_due() -> None:
     assert due_s is not None
     spares.review(turn := Turn(due_s))
     assert turn.commands == [c.RetireWorker(worker.id)]
+
+
+def test_a_worker_that_does_not_leave_when_told_to_is_ended() -> None:
+    world = parked()
+    (spare,) = [one for one in world.engine.fleet.workers.values() if one.state is WorkerState.PARKED]
+    world.staying.add(spare.id)
+    world.run(PARKED_S + LEAVE_TIMEOUT_S - 0.1)
+    assert spare.state is WorkerState.DRAINING
+    world.run(LEAVE_TIMEOUT_S)
+    assert spare.id not in world.engine.fleet.workers
+    assert [(one.worker, one.why) for one in world.asked(c.KillWorker)] == [(spare.id, "leave-timeout")]
+    (said,) = [one.message for one in world.asked(c.Announce) if "lost" in one.message]
+    assert said.endswith("it stayed though it was to leave, and was ended")
 
 
 SHORT = replace(ONE_CPU, available_bytes=100 * MIB)
