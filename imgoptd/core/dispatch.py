@@ -165,7 +165,7 @@ class Dispatcher:
             self._gauge.forget()
             conditions.strain = self._gauge.strain
         conditions.state = self._fleet_state(blocked=False)
-        if conditions.state is FleetState.SHED:
+        if conditions.strain.level is Level.SHED:  # in a drain, too
             self._shed(turn)
         may_begin = self._may_begin(turn.now_s)
         self._recycle_s = None

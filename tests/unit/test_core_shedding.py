@@ -141,6 +141,17 @@ def test_as_many_are_ended_at_once_as_the_shortfall_asks_for_but_the_last() -> N
     assert len(running(world)) == 1
 
 
+def test_while_the_daemon_stops_attempts_are_ended_as_ever() -> None:
+    world, refs = three_that_run()
+    world.post(e.DrainRequested())
+    sink(world, FLOOR - 10 * MIB)
+    assert set(running(world)) == {refs[0], refs[2]}
+    assert world.store.files[refs[1]].state is JobState.QUEUED
+    world.hanging.clear()
+    world.settle_answers()
+    assert world.engine.drained()
+
+
 def test_others_follow_with_the_next_reading_that_shows_too_little_after_a_moment_to_be_gone() -> None:
     world, _ = three_that_run()
     sink(world, FLOOR - 10 * MIB)
