@@ -48,6 +48,10 @@ class Dispatcher:
         self._giver = Giver(intake.jobs, fleet, self.conditions, self._sharing)
         self._held_s = 0.0
         """When held jobs were last estimated anew."""
+        self._held_lessons = 0
+        """How much had been learned by then."""
+        self._held_most: int | None = None
+        """The largest job that there is memory for, at the last reading; None: unknown, or another limit came since."""
         self._recycle_s: float | None = None
         """When a worker that idles now becomes too old."""
 
@@ -107,6 +111,7 @@ class Dispatcher:
     def limit(self, limits: Limits) -> None:
         """These are the limits from now on."""
         self._limits = limits
+        self._held_most = None
         self._apply_limits()
 
     def _apply_limits(self) -> None:
@@ -121,7 +126,6 @@ class Dispatcher:
     def sensed(self, turn: Turn, event: e.Sensed) -> None:
         """A reading of the machine: how short of memory it is, and whether what was held fits now."""
         conditions = self.conditions
-        before = conditions.memory().largest_job_bytes()
         conditions.sensed, conditions.was_read = event, True
         self._apply_limits()
         for one in event.workers:
@@ -133,11 +137,17 @@ class Dispatcher:
                 worker.read(one, later)
         held = self._vitals.take(event.workers, turn.now_s)
         conditions.strain = self._gauge.take(self._reading(held), turn.now_s)
-        after = conditions.memory().largest_job_bytes()
-        if not self.jobs.held or after is None:
+        self._unhold(turn)
+
+    def _unhold(self, turn: Turn) -> None:
+        """Held jobs get their chance where there is more memory, or where something was learned meanwhile."""
+        before, self._held_most = self._held_most, self.conditions.memory().largest_job_bytes()
+        if not self.jobs.held or self._held_most is None:
             return
-        if before is None or after > before or turn.now_s - self._held_s >= HELD_AGAIN_S:
-            self._held_s = turn.now_s
+        lessons = self.jobs.estimator.lessons_learned
+        learned = lessons != self._held_lessons and turn.now_s - self._held_s >= HELD_AGAIN_S
+        if before is None or self._held_most > before or learned:
+            self._held_s, self._held_lessons = turn.now_s, lessons
             self.jobs.unhold(turn, NEEDS_MEMORY, self._fits_by_now)
 
     def is_uneasy(self) -> bool:

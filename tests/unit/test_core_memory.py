@@ -8,8 +8,9 @@ import pytest
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.costs import Prediction, predict
 from imgoptd.core.giving import CONSTRAINED_S
-from imgoptd.core.model import FileRef, HintKind, JobState
+from imgoptd.core.model import FileRecord, FileRef, HintKind, JobState
 from imgoptd.core.policy import FolderPolicy
 from imgoptd.core.scaling import FleetState
 from tests.unit.disk import BOB, Content
@@ -252,6 +253,26 @@ def test_a_machine_with_more_memory_gives_what_was_held_its_chance(unreadable_be
     world.post(world.machine)
     world.run()
     assert world.state(held) == DONE
+
+
+def test_while_nothing_is_learned_and_no_limit_changes_held_jobs_cost_nothing() -> None:
+    world = World()
+    drop(world, "huge", 3)
+    world.run(20.0)
+    estimator, asked = world.engine.jobs.estimator, []
+
+    def counted(record: FileRecord) -> Prediction:
+        asked.append(record.ref)
+        return predict(record)
+
+    estimator._predict = counted
+    readings = len(world.asked(c.Sense))
+    world.run(60.0)
+    assert len(world.asked(c.Sense)) > readings + 5
+    assert not asked
+    world.configure(memory_budget_bytes=2000 * MIB)
+    world.run(6.0)
+    assert len(set(asked)) == 3, "another limit may change everything"
 
 
 def test_what_merely_had_to_end_is_given_no_more_the_next_time_than_it_was() -> None:
