@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.estimate import Estimate, Estimator
@@ -12,6 +14,11 @@ from imgoptd.core.turn import Turn
 
 SAVE_S = 60.0
 """What was learned is saved that often at most, and at the end. A crash costs the lessons of a minute."""
+
+
+SEEN_CPU_S = 1.0
+"""From so many CPU seconds on the kernel's word counts where a worker says less: one that was taken over could seem
+cheap, and get more than its share for its domain. What was seen of shorter jobs may have been the next one's."""
 
 
 class Notebook:
@@ -45,16 +52,23 @@ class Notebook:
 
 def learn(estimator: Estimator, job: Job, outcome: Outcome, idle_rss_bytes: int | None) -> None:
     """A worker is through with the job: what it took is told in its story, and learned from."""
-    job.took = show_effort(outcome.effort, idle_rss_bytes)
+    effort = _believed(outcome.effort, job)
+    job.took = show_effort(effort, idle_rss_bytes)
     if job.record.facts is None:
         return
     if outcome.verdict is not Verdict.FAILED:
-        estimator.learn(job.record, outcome.effort, idle_rss_bytes)
-        peak_bytes = outcome.effort.peak_bytes
+        estimator.learn(job.record, effort, idle_rss_bytes)
+        peak_bytes = effort.peak_bytes
         if job.growth is not None and peak_bytes and idle_rss_bytes is not None:
             estimator.learn_growth(job.record, job.growth.rested_bytes, peak_bytes - idle_rss_bytes)
     elif outcome.failure is not None and outcome.failure.kind is FailureKind.EXHAUSTED:
         estimator.learn_short(job.record, job.reserved_bytes)
+
+
+def _believed(effort: Effort, job: Job) -> Effort:
+    """What the worker says, but for less CPU time than the kernel has seen it take."""
+    seen_s = job.growth.cpu_s if job.growth is not None else 0.0
+    return replace(effort, cpu_s=seen_s) if seen_s >= max(SEEN_CPU_S, effort.cpu_s) else effort
 
 
 def show_estimate(estimate: Estimate) -> str:

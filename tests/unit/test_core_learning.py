@@ -78,6 +78,22 @@ def test_a_job_that_was_probed_early_is_given_what_was_learned_since() -> None:
     assert second < first
 
 
+def test_a_worker_that_says_it_took_no_time_does_not_make_its_jobs_seem_short() -> None:
+    world = World()
+    world.drop(A, Content("panorama"))
+    world.hanging.add(A)
+    world.run(0.5)
+    job = world.engine.jobs.by_ref[A]
+    table_s = job.estimate.cpu_s
+    (worker,) = world.engine.fleet.workers
+    world.cpu_s[worker] = 4 * table_s
+    world.run(0.5)
+    for _ in range(30):
+        learn(world.engine.jobs.estimator, job, Outcome(Verdict.OPTIMIZED, effort=Effort(0.001)), None)
+    assert job.took == f"took {4 * table_s:.1f} CPU s"
+    assert world.engine.jobs.estimator.estimate(job.record).cpu_s > 3 * table_s
+
+
 # ---- jobs that did not get enough -----------------------------------------------------------------------------------
 
 
