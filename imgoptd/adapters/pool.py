@@ -198,17 +198,12 @@ class Pool:
         self._send(worker_id, msgspec.structs.replace(task, task=self._next_task, memory_bytes=left), fds, bounded)
 
     def recall(self, worker_id: int, ref: FileRef) -> None:
-        """Ask for the task back. Answer: Recalled, or the task's own if it was begun; of no such task: none.
-
-        One that is still being opened is refused when it is to be handed over.
-        """
+        """Ask for the task back. Answer: Recalled, or the task's own if it was begun; of no such task: none."""
         worker = self._workers.get(worker_id)
         if worker is None:
             return
         number = worker.number_of(ref)
-        if number is None:
-            worker.not_any_more.add(ref)
-        elif number not in worker.recalled:
+        if number is not None and number not in worker.recalled:
             worker.recalled.add(number)
             try:
                 frames.send(worker.sock, m.Recall(number))
@@ -227,9 +222,6 @@ class Pool:
     def _send(self, worker_id: int, message: m.Task, fds: Sequence[int], task: Task) -> None:
         worker = self._workers.get(worker_id)
         if worker is None or worker.asked_to_end:
-            raise WorkerGone
-        if task.ref in worker.not_any_more:
-            worker.not_any_more.remove(task.ref)
             raise WorkerGone
         try:
             frames.send(worker.sock, message, fds)

@@ -50,8 +50,6 @@ class PoolWorker:
     tasks: dict[int, Task] = field(default_factory=dict)
     recalled: set[int] = field(default_factory=set)
     """Tasks that it was asked to give back."""
-    not_any_more: set[FileRef] = field(default_factory=set)
-    """What was recalled before it was handed over."""
     codecs: Mapping[str, str] = field(default_factory=dict)
     ready: bool = False
     asked_to_end: bool = False
