@@ -55,7 +55,6 @@ class Vitals:
         vital = self._known.get(worker.id)
         if vital is None:
             vital = self._known[worker.id] = _Vital(now_s, reading.rss_bytes, reading.cpu_s, worker.idle_rss_bytes)
-            vital.head_cpu_s = 0.0 if reading.cpu_s is not None else None
         head = worker.handed[0] if worker.handed else None
         if head is not vital.head:
             vital.head, vital.head_cpu_s = head, vital.cpu_s
