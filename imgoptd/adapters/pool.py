@@ -214,7 +214,7 @@ class Pool:
         """Whether the worker is bounded from outside."""
         if self._bounds and worker.pid and worker.pidfd >= 0:
             try:
-                worker.bound(coming)
+                return worker.bound(coming)
             except PermissionError:
                 self._bounds = False
         return self._bounds

@@ -59,10 +59,11 @@ class PoolWorker:
     idle_data_bytes: int | None = None
     """What it had mapped when it last had nothing to do, or at its first job."""
 
-    def bound(self, coming: Task | None = None) -> None:
+    def bound(self, coming: Task | None = None) -> bool:
         """Bound it for what it has and what comes; lifted when that is nothing to be bounded.
 
-        Its tasks run one after the other, so the largest counts. Raises PermissionError where the kernel forbids it.
+        Its tasks run one after the other, so the largest counts. False where it cannot be told what it has mapped, for
+        want of a descriptor, say. Raises PermissionError where the kernel forbids it.
         """
         if not self.tasks or self.idle_data_bytes is None:  # a probe that it has in hand maps next to nothing
             self.idle_data_bytes = data_bytes(self.pid)
@@ -70,6 +71,7 @@ class PoolWorker:
         most = max((*growths, coming.growth_bytes if coming else 0))
         limit = self.idle_data_bytes + most if most and self.idle_data_bytes is not None else None
         bound_data(self.pid, self.pidfd, limit)
+        return not most or limit is not None
 
     def number_of(self, ref: FileRef) -> int | None:
         """The task on that file; None where it has none."""

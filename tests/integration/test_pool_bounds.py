@@ -133,6 +133,24 @@ def test_a_worker_that_may_not_be_bounded_bounds_itself() -> None:
     asyncio.run(run())
 
 
+def test_a_worker_of_which_nothing_can_be_read_for_want_of_a_descriptor_bounds_itself() -> None:
+    async def run() -> None:
+        async with bounded_from_outside() as posted:
+            await posted.started(1)
+            task = OptimizeTask(0, ImageFacts("jpeg"), JobSettings(), 1 * MIB)
+            soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+            with memory_file(LARGE_JPEG) as source, memory_file(b"") as target:
+                resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+                try:
+                    posted.pool.send_job(1, FileRef(b"/w", b"a"), task, [source, target])
+                finally:
+                    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+            outcome = (await posted.until(e.Finished, 1)).outcome
+            assert outcome.failure is not None and outcome.failure.reason == "memory"
+
+    asyncio.run(run())
+
+
 def test_no_process_is_bounded_by_a_number_that_is_not_its_own_any_more() -> None:
     pid = os.fork()
     if pid == 0:
