@@ -55,7 +55,7 @@ def why(decision: Decision) -> str:
     """What a reason means here, by the inputs that decided."""
     inputs, reason = decision.inputs, decision.reason
     if reason is Reason.STOP:
-        return f"the daemon stops; {inputs.backlog_jobs} jobs still run"
+        return f"the daemon stops; still running: {inputs.backlog_jobs}"
     if reason is Reason.IDLE:
         have = "has" if inputs.idle_workers == 1 else "have"
         idle = f"{inputs.idle_workers} {have} had nothing to do for {show_seconds(decision.cooldown_s)}"

@@ -144,7 +144,7 @@ GIB = 1 << 30
         ),
         (Reason.LIMITS, {"backlog_jobs": 1}, "[workers] min is 0 and max 8; 1 job of about 1 min 30 s of CPU time"),
         (Reason.COMMAND, {"workers_min": 2}, "an operator asked for 2 to 8; "),
-        (Reason.STOP, {"backlog_jobs": 2}, "the daemon stops; 2 jobs still run"),
+        (Reason.STOP, {"backlog_jobs": 2}, "the daemon stops; still running: 2"),
     ],
 )
 def test_each_reason_reads_as_a_sentence(reason: Reason, changes: dict[str, object], sentence: str) -> None:
