@@ -172,6 +172,11 @@ class Fleet:
         """By worker, of those that have tasks."""
         return {one.id: one.holding() for one in self.workers.values() if one.tasks}
 
+    def at_work(self) -> Iterator[Job]:
+        """The jobs that workers were given, without what they probe."""
+        tasks = (job for worker in self.workers.values() for job in worker.tasks)
+        return (job for job in tasks if job.stage is Stage.WORKING)
+
     def reserved_bytes(self) -> int:
         return sum(one.reserved_bytes for one in self.workers.values())
 

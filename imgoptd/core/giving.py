@@ -272,16 +272,21 @@ class Giver:
     def _ask(self, job: Job) -> _Ask:
         """What would do, and what would be welcome; neither more than there is."""
         # Anew: more may have been learned since the job was probed.
-        estimate, all_there_is = (
-            self._jobs.estimator.estimate(job.record),
-            self._conditions.memory().largest_job_bytes(),
-        )
+        estimate = self._jobs.estimator.estimate(job.record)
+        all_there_is = self._conditions.memory().largest_job_bytes()
         least, most = estimate.least_bytes or estimate.memory_bytes, estimate.memory_bytes
+        if not estimate.learned_from and not self._tells_soon(job):
+            least = most
         if job.doubled:
             least = most = max(most, 2 * job.failed_bytes) if job.failed_bytes else 2 * most
         if all_there_is is not None:
             least, most = min(least, all_there_is), min(most, all_there_is)
         return _Ask(least, most)
+
+    def _tells_soon(self, job: Job) -> bool:
+        """Does one of its kind run?"""
+        kind = self._jobs.estimator.kind
+        return kind(job.record) in (kind(one.record) for one in self._fleet.at_work())
 
     def _free_slots(self) -> int:
         """Workers that could run a job besides those that do, this one included."""

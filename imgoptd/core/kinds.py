@@ -16,7 +16,7 @@ GROWTH_JOBS = 4
 """With fewer nothing is said of how jobs grow after they came to rest."""
 GROWTH_SHARE = 0.95
 
-YARDSTICK_JOBS = 8
+YARDSTICK_JOBS = 4
 """After so many it may take the place of the table,"""
 CLEARLY = 0.8
 """if it errs by so much less,"""

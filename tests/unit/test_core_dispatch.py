@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
+from imgoptd.core.estimate import BESIDE_FACTOR, FIRST_FACTOR
 from imgoptd.core.fleet import HEADROOM, PROBE_DEPTH
 from imgoptd.core.giving import PROBES_IN_A_ROW
 from imgoptd.core.job import Stage
@@ -211,7 +212,8 @@ def test_fewer_workers_allowed_by_a_reload_leave_as_their_jobs_end_however_much_
 
 
 def test_no_more_workers_are_started_than_can_begin_a_job_with_the_memory_there_is() -> None:
-    most = 3 * needs("panorama") + 10 * MIB
+    first = needs("panorama")
+    most = first + int(2 * first * BESIDE_FACTOR / FIRST_FACTOR) + 10 * MIB
     world = World(workers_max=8, budget_bytes=most, machine=e.Sensed(1 << 36, 1 << 36, cpus=8))
     refs = drop(world, "panorama", hang=True)
     world.run(0.0)

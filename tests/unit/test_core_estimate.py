@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from imgoptd.core.costs import Prediction, predict
 from imgoptd.core.estimate import (
+    BESIDE_FACTOR,
     FIRST_FACTOR,
     LEAST_FACTOR,
     MIB,
@@ -20,7 +21,7 @@ from imgoptd.core.estimate import (
     Estimator,
 )
 from imgoptd.core.evidence import ENOUGH, MOST_DOMAINS, OTHERS_MOST, WINDOW, Ratios, believe, upper
-from imgoptd.core.kinds import GROWTH_JOBS
+from imgoptd.core.kinds import GROWTH_JOBS, YARDSTICK_JOBS
 from imgoptd.core.model import Domain, Effort, FileRecord, FileRef, Identity, ImageFacts, JobState
 
 PHOTO = ImageFacts("jpeg", 4000, 3000, channels=3)
@@ -74,7 +75,8 @@ def test_more_pixels_deeper_samples_and_interlacing_need_more_memory() -> None:
 
 def test_the_first_job_of_a_kind_may_take_more_than_twice_what_the_table_says() -> None:
     estimate, said = Estimator().estimate(probed()), predict(probed())
-    assert estimate.memory_bytes == estimate.least_bytes == int(FIRST_FACTOR * said.memory_bytes)
+    assert estimate.memory_bytes == int(FIRST_FACTOR * said.memory_bytes)
+    assert estimate.least_bytes == int(BESIDE_FACTOR * said.memory_bytes), "beside one that has so much"
     assert (estimate.likely_bytes, estimate.cpu_s) == (int(said.memory_bytes), said.cpu_s)
     assert estimate.learned_from == 0
 
@@ -224,6 +226,16 @@ def test_where_the_size_of_the_picture_tells_better_than_the_table_it_is_gone_by
         estimate, took = estimator.estimate(record), 12 * record.facts.pixels
         assert took < estimate.least_bytes < 1.3 * took
         assert estimate.cpu_s == pytest.approx(0.1 * record.facts.pixels / 1e6, rel=0.1)
+
+
+def test_a_few_jobs_suffice_to_tell_which_errs_by_less() -> None:
+    estimator = Estimator(erring)
+    for record in pictures(YARDSTICK_JOBS):
+        assert record.facts is not None
+        estimator.learn(record, Effort(cpu_s=1.0, peak_bytes=IDLE + 12 * record.facts.pixels), IDLE)
+    last = pictures(8)[-1]
+    assert last.facts is not None
+    assert estimator.estimate(last).likely_bytes == pytest.approx(12 * last.facts.pixels, rel=0.1)
 
 
 def test_a_table_that_tells_as_well_stays_in_force() -> None:

@@ -9,6 +9,7 @@ import pytest
 from imgoptd.core import commands as c
 from imgoptd.core import events as e
 from imgoptd.core.costs import Prediction, predict
+from imgoptd.core.estimate import BESIDE_FACTOR, FIRST_FACTOR
 from imgoptd.core.giving import CONSTRAINED_S
 from imgoptd.core.model import FileRecord, FileRef, HintKind, JobState
 from imgoptd.core.policy import FolderPolicy
@@ -51,9 +52,20 @@ def test_where_memory_is_scarce_small_jobs_of_a_kind_that_is_not_known_come_firs
     assert given(scarce)[0] != A
 
 
+def test_beside_a_first_job_of_its_kind_that_may_take_much_another_begins_with_less() -> None:
+    one = needs("panorama")
+    assert one * BESIDE_FACTOR / FIRST_FACTOR < one - 10 * MIB
+    world = World(workers_max=2, budget_bytes=2 * one - 10 * MIB, timeout_s=1000.0)
+    first = drop(world, "panorama", hang=True)
+    world.run(0.0)
+    second = drop(world, "panorama", hang=True)
+    world.run(0.0)
+    assert given(world) == [*first, *second]
+
+
 def test_after_ten_seconds_of_being_passed_room_is_kept_for_it() -> None:
     world = World(workers_max=2, budget_bytes=needs("mural") + 10 * MIB, timeout_s=1000.0)
-    (first,), (second,) = drop(world, "panorama", hang=True), drop(world, "mural", hang=True)
+    (first,), (second,) = drop(world, "photo", hang=True), drop(world, "mural", hang=True)
     world.run(0.0)
     for _ in range(int(CONSTRAINED_S)):
         small = drop(world, "photo")
@@ -199,7 +211,8 @@ def test_blind_one_job_runs_at_a_time() -> None:
 def test_the_machines_memory_counts_what_running_jobs_may_still_take() -> None:
     panorama = needs("panorama")
     limit = 3000 * MIB  # of which 360 MiB are never given out
-    machine = e.Sensed(available_bytes=360 * MIB + 2 * panorama - MIB, limit_bytes=limit, cpus=4)
+    beside = int(panorama * BESIDE_FACTOR / FIRST_FACTOR)
+    machine = e.Sensed(available_bytes=360 * MIB + panorama + beside - MIB, limit_bytes=limit, cpus=4)
     world = World(workers_max=3, machine=machine)
     refs = drop(world, "panorama", 2, hang=True)
     world.run(0.5)
