@@ -46,6 +46,12 @@ class Watch:
         async with asyncio.timeout(20):
             await self._alerted.wait()
 
+    async def heard(self, source: str) -> None:
+        async with asyncio.timeout(20):
+            while source not in self.alerts:
+                self._alerted.clear()
+                await self._alerted.wait()
+
     def _post(self, event: e.Event) -> None:
         self.posted.append(event)
         if isinstance(event, e.Alerted):
@@ -72,13 +78,12 @@ def test_a_rise_of_the_kernels_count_is_told_before_the_next_reading(watch: Watc
     async def main() -> None:
         watch.vigil.sense()
         await asyncio.sleep(0.25)
-        assert watch.alerts == []
+        assert "pressure" not in watch.alerts  # the triggers are the machine's own, and may tell of others
         watch.pressed(10_000_000)
-        await watch.alerted()
+        await watch.heard("pressure")
         watch.vigil.close()
 
     asyncio.run(main())
-    assert watch.alerts == ["pressure"]
     assert [type(event) for event in watch.posted].count(e.Sensed) == 1, "the engine decides when to read"
 
 
