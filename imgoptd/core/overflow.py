@@ -15,6 +15,7 @@ class Overflow:
         self.most = {False: BULK_MOST, True: FRESH_MOST}
         """By whether they are fresh drops."""
         self._waiting = {False: 0, True: 0}
+        self._times = {False: 0, True: 0}
         self.left_over = 0
         """Files that the last run left and that were not handed over yet."""
 
@@ -40,3 +41,8 @@ class Overflow:
     def taken_up(self, *, fresh: bool, jobs: int) -> None:
         """All that waited in the store when there were `jobs` of them have been handed over."""
         self._waiting[fresh] -= jobs
+        self._times[fresh] += 1
+
+    def times_taken_up(self, *, fresh: bool) -> int:
+        """How often they were: until it is known of one time what was handed over, a next one would count it again."""
+        return self._times[fresh]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -24,7 +23,7 @@ class Overflowing:
         *,
         post: Callable[[e.Event], None],
         has_room: Callable[[], bool],
-        accompany: Callable[[Coroutine[Any, Any, None]], asyncio.Task[None]],
+        accompany: Callable[[Coroutine[Any, Any, None]], object],
     ) -> None:
         """`accompany`: have it done beside the turns."""
         self._overflow = overflow
@@ -33,16 +32,17 @@ class Overflowing:
         self._post = post
         self._has_room = has_room
         self._accompany = accompany
-        self._walks: dict[bool, asyncio.Task[None]] = {}
+        self._begun = {False: 0, True: 0}
 
     def turned(self) -> None:
         """A turn is over: is there anything to take up, and room for it?"""
         if not self._overflow.jobs or not self._has_room():
             return
         for fresh in (True, False):
-            walk = self._walks.get(fresh)
-            if self._overflow.waiting(fresh=fresh) and (walk is None or walk.done()):
-                self._walks[fresh] = self._accompany(self._walk(fresh))
+            over = self._overflow.times_taken_up(fresh=fresh) == self._begun[fresh]
+            if self._overflow.waiting(fresh=fresh) and over:
+                self._begun[fresh] += 1
+                self._accompany(self._walk(fresh))
 
     async def _walk(self, fresh: bool) -> None:
         # Those that come meanwhile may lie behind the place the walk has reached: they are left to the next one.

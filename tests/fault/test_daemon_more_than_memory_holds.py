@@ -14,9 +14,7 @@ FILES = 150
 SMALL_MEMORY = """
 import sys
 from imgoptd.core import overflow
-from imgoptd.daemon import service
 overflow.BULK_MOST, overflow.FRESH_MOST = 10, 20
-service.CANDIDATES_MOST = 8  # below both, as it is in earnest: what is taken up again finds room
 from imgoptd.cli.imgoptd import main
 sys.exit(main())
 """

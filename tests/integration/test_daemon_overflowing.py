@@ -66,6 +66,8 @@ def test_all_of_each_class_is_told_once_there_is_room(tmp_path: Path) -> None:
         await asyncio.gather(*walks.tasks)
         told = [event.record.ref for event in walks.posted if isinstance(event, e.Recovered)]
         assert sorted(told) == sorted(one.record.ref for fresh in (True, False) for one in records(fresh=fresh))
+        walks.overflowing.turned()
+        assert len(walks.tasks) == 2, "nobody knows yet what was handed over: a next walk would count it again"
         ends = [event for event in walks.posted if isinstance(event, e.TakenUp)]
         assert sorted((end.fresh, end.jobs) for end in ends) == [(False, FILES), (True, FILES)]
         for end in ends:
