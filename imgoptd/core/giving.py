@@ -3,7 +3,7 @@
 | memory | rule |
 |---|---|
 | what a job may take | as much as it asks for where its share of what is free allows that, never less than suffices |
-| after a failed attempt | twice what that one might take, and nothing runs beside it |
+| after a crash or want of memory | twice what that attempt might take; after an OOM kill nothing runs beside it |
 | the first in line does not fit | for CONSTRAINED_S whatever fits passes it |
 | thereafter | more urgent work passes it, and what is gone or fits beside it when there is room |
 | after STARVED_S | nothing passes it but what fits beside it |
