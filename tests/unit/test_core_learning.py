@@ -12,7 +12,7 @@ from imgoptd.core.model import Effort, Failure, FailureKind, Outcome, Verdict
 from imgoptd.core.turn import Turn
 from tests.unit.disk import Content
 from tests.unit.dispatching import A, B
-from tests.unit.test_core_estimate import probed, teach
+from tests.unit.estimating import probed, teach
 from tests.unit.world import World
 
 
